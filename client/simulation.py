@@ -1,0 +1,166 @@
+"""Simulated sites: how a study's `[simulation]` table becomes site.toml files.
+
+Only simulations read that table; a real site has its own site.toml and ignores it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import tomli_w
+from pydantic import Field, model_validator
+
+from client.policy import Policy
+from client.site import Site
+from client.sources.kinds import AnySource
+from client.split import Split
+from privacy.budget import Budget
+from privacy.release import SiteName
+from privacy.spec import Spec, read_toml
+from tasks.heads.kinds import AnyHead
+from tasks.places import Places
+from tasks.study import SIMULATION, OptimizerSpec
+
+
+class Cut(Spec):
+    """Cuts pooled data into sites by a column; see `Source.cut`."""
+
+    column: str
+    largest: Annotated[int, Field(ge=1)]
+    rest: SiteName = "others"
+
+
+class SimulatedSite(Spec):
+    """One site that is named in the table."""
+
+    name: SiteName
+    declared_patients: Annotated[int, Field(ge=1)]
+    source: AnySource
+    policy: Policy | None = None
+
+
+class Recipe(Spec):
+    """How the baselines without privacy train, where that is not how the study trains."""
+
+    rounds: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=1)]
+    sample_rate: Annotated[float, Field(gt=0, le=1)]
+    optimizer: OptimizerSpec
+    head: AnyHead | None = None
+
+
+class Simulation(Spec):
+    """The `[simulation]` table of a study file: either `sites`, or pooled data and its `cut`.
+
+    Attributes:
+        seed: Of the sites' secrets (so of their splits), sampling and noise.
+        policy: Of every site that has none of its own.
+        split: Of every site.
+        sites: Sites by name.
+        source: Pooled data.
+        cut: How pooled data becomes sites. Each declares its number of training patients,
+            rounded to the nearest ten.
+        baseline: What suits training under noise seldom suits training without it; this keeps
+            the comparison fair to those who train alone.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    policy: Policy = Policy(lifetime=Budget(epsilon=float("inf")))
+    split: Split = Split()
+    sites: tuple[SimulatedSite, ...] = ()
+    source: AnySource | None = None
+    cut: Cut | None = None
+    baseline: Recipe | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        pooled = self.source is not None and self.cut is not None
+        if pooled == bool(self.sites) or (self.source is None) != (self.cut is None):
+            raise ValueError("give either sites, or both source and cut")
+        names = [site.name for site in self.sites]
+        if len(set(names)) != len(names):
+            raise ValueError("two sites have the same name")
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads the table of a study file.
+
+        Raises:
+            ValueError: It has none, or the table does not fit.
+        """
+        table = read_toml(path).get(SIMULATION)
+        if not isinstance(table, dict):
+            raise ValueError(f"{path}: has no [{SIMULATION}] table, so it cannot be simulated")
+        return cls.parse_table(table, where=f"{path}: {SIMULATION}")
+
+    def named_sites(self, data: Path) -> tuple[SimulatedSite, ...]:
+        """Every site, in a stable order.
+
+        Raises:
+            SourceBroken: Pooled data cannot be read.
+        """
+        if self.source is None or self.cut is None:
+            return self.sites
+        pieces = self.source.cut(
+            self.cut.column, largest=self.cut.largest, rest=self.cut.rest, root=data
+        )
+        return tuple(
+            SimulatedSite(
+                name=piece.name,
+                source=piece.source,
+                declared_patients=rounded(piece.training_patients * (1 - self.split.tune)),
+            )
+            for piece in pieces
+        )
+
+    def make(self, number: int, places: Places) -> Path:
+        """Writes one site's folder, if it is not there, and gives its site.toml.
+
+        Args:
+            number: Which site, from 0; Flower's simulation calls it the partition.
+            places: Of the run.
+        """
+        site = self.named_sites(places.data)[number]
+        path = places.site(site.name) / "site.toml"
+        if not path.exists():
+            secret = hashlib.sha256(f"fedward/simulation/{self.seed}/{site.name}".encode())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / "site.key").write_bytes(secret.digest())
+            table = {
+                "name": site.name,
+                "declared_patients": site.declared_patients,
+                "data": str(places.data),
+                "source": _toml(site.source),
+                "policy": _toml(site.policy or self.policy),
+                "split": _toml(self.split),
+                # Kept between runs: the same notes under the same key need not be embedded again.
+                "vectors": str(
+                    places.home / "vectors" / f"{site.name}-{secret.hexdigest()[:12]}.sqlite"
+                ),
+                "test_seed": self.seed,
+            }
+            draft = path.with_suffix(f".{os.getpid()}.draft")
+            draft.write_text(tomli_w.dumps(table), "utf-8")
+            draft.replace(path)
+        return path
+
+
+def rounded(patients: float) -> int:
+    """A number of patients as a site would declare it: to the nearest ten, at least ten."""
+    return max(10, round(patients / 10) * 10)
+
+
+def _toml(spec: Spec) -> dict[str, Any]:
+    """A Spec as a TOML table; TOML has no null, so what is None is left out."""
+    kind = getattr(type(spec), "kind", None)
+    table = {"kind": kind} if isinstance(kind, str) else {}
+    return table | spec.model_dump(exclude_none=True, mode="python")
+
+
+def simulated_site(partition: int, places: Places) -> Site:
+    """The site that a virtual node of Flower's simulation plays."""
+    return Site.read(Simulation.read(places.study).make(partition, places))

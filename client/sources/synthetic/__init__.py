@@ -1,0 +1,1 @@
+"""Invented hospitals: patients, notes and codes of nobody, for tests and demonstrations."""

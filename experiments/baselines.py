@@ -1,0 +1,131 @@
+"""What a federation is measured against: each hospital alone, and all records in one place.
+
+Both train the study's head without privacy, on the same split, with the same number of steps as
+the federation unless the simulation gives them a recipe of their own, and keep the round that
+did best on the tune patients. The federation gets no such choice: it would cost privacy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from client import local
+from client.local import Bags
+from client.simulation import Recipe, rounded
+from privacy.ledger import Receipt
+from privacy.off import Off
+from privacy.release import Tally
+from tasks.heads.head import Head, Weights, set_weights
+from tasks.metrics import Metrics, best_threshold, metrics
+from tasks.study import Study
+from tasks.tallies import added, by_name
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A head's metrics: over all sites, and at each on its own held-out patients."""
+
+    whole: Metrics
+    sites: Mapping[str, Metrics]
+
+
+def without_privacy(study: Study, recipe: Recipe | None) -> Study:
+    """The study as the baselines train it."""
+    changed: dict[str, object] = {"privacy": Off()}
+    if recipe is not None:
+        changed |= {
+            "rounds": recipe.rounds,
+            "steps": recipe.steps,
+            "sample_rate": recipe.sample_rate,
+            "optimizer": recipe.optimizer,
+            "head": recipe.head or study.head,
+        }
+    return study.model_copy(update=changed)
+
+
+def federated(study: Study, sites: Mapping[str, Bags], weights: Weights) -> Scored:
+    """What the federation's final head scores, with one threshold from everybody's tune
+    patients.
+    """
+    return _scored(study, sites, _head(study, next(iter(sites.values())), weights))
+
+
+def alone(study: Study, name: str, bags: Bags) -> Metrics:
+    """What a site reaches by itself, threshold from its own tune patients.
+
+    Args:
+        study: From `without_privacy`.
+        name: Of the site; seeds the sampling.
+        bags: The site's patients.
+    """
+    head = _trained(study, name, bags)
+    return _scored(study, {name: bags}, head).sites[name]
+
+
+def pooled(study: Study, sites: Mapping[str, Bags]) -> Scored:
+    """What one head reaches that is trained on everybody's records in one place."""
+    together = Bags(
+        train=[bag for bags in sites.values() for bag in bags.train],
+        tune=[bag for bags in sites.values() for bag in bags.tune],
+        heldout=[],
+        questions=next(iter(sites.values())).questions,
+    )
+    return _scored(study, sites, _trained(study, "pooled", together))
+
+
+def _trained(study: Study, name: str, bags: Bags) -> Head:
+    """The head of the round with the best micro-F1 on the tune patients; the last round's where
+    there are none.
+    """
+    seed = hashlib.sha256(f"{study.seed}/{name}".encode()).digest()[:7]
+    generator = torch.Generator().manual_seed(int.from_bytes(seed))
+    head = _head(study, bags, study.initial())
+    best, kept = -1.0, {key: value.clone() for key, value in head.state_dict().items()}
+    for number in range(1, study.rounds + 1):
+        local.fit(
+            study,
+            head,
+            bags.train,
+            receipt=Receipt(id=number, spend=study.spend(number)),
+            declared_patients=rounded(len(bags.train)),
+            generator=generator,
+        )
+        score = _tune_f1(study, head, bags)
+        if score is None or score > best:
+            best = best if score is None else score
+            kept = {key: value.clone() for key, value in head.state_dict().items()}
+    head.load_state_dict(kept)
+    return head
+
+
+def _tune_f1(study: Study, head: Head, bags: Bags) -> float | None:
+    """Micro-F1 on the tune patients at the best threshold for them."""
+    as_heldout = Bags(train=[], tune=bags.tune, heldout=bags.tune, questions=bags.questions)
+    found = by_name(local.tally(study, head, as_heldout))
+    return metrics(found, threshold=best_threshold(found)).micro_f1
+
+
+def _head(study: Study, bags: Bags, weights: Weights) -> Head:
+    head = study.head.build(
+        dim=study.encoder.dim, outputs=len(study.outputs), questions=bags.questions
+    )
+    set_weights(head, weights)
+    return head
+
+
+def _scored(study: Study, sites: Mapping[str, Bags], head: Head) -> Scored:
+    tallies: dict[str, Sequence[Tally]] = {
+        name: local.tally(study, head, bags) for name, bags in sites.items()
+    }
+    whole = added(list(tallies.values()))
+    threshold = best_threshold(whole)
+    return Scored(
+        whole=metrics(whole, threshold=threshold),
+        sites={
+            name: metrics(by_name(found), threshold=threshold) for name, found in tallies.items()
+        },
+    )

@@ -1,0 +1,107 @@
+"""The `fedward` command. Heavy imports stay inside the verbs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Hospitals learn ICD coding together; notes never leave a hospital.",
+)
+lab = typer.Typer(no_args_is_help=True, help="For researchers: federations on one machine.")
+study_app = typer.Typer(no_args_is_help=True, help="For coordinators: studies.")
+app.add_typer(lab, name="lab")
+app.add_typer(study_app, name="study")
+
+
+class EngineName(StrEnum):
+    """What runs a simulation."""
+
+    in_process = "in-process"
+    flower = "flower"
+
+
+StudyFile = Annotated[
+    Path, typer.Argument(help="A study file, such as experiments/studies/demo.toml.")
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result here.")]
+
+
+@lab.command()
+def simulate(  # noqa: PLR0917 - typer passes them by name
+    study: StudyFile,
+    data: Annotated[
+        Path, typer.Option(help="Folder that relative paths of the study's source start from.")
+    ] = Path(),
+    home: Annotated[
+        Path,
+        typer.Option(
+            envvar="FEDWARD_HOME",
+            help="Gets runs, vectors (kept between runs) and MLflow's database.",
+        ),
+    ] = Path("fedward-runs"),
+    engine: Annotated[
+        EngineName, typer.Option(help="The same apps in this process, or under Flower on Ray.")
+    ] = EngineName.in_process,
+    baselines: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option(help="Also train each site alone and all pooled, without privacy.")
+    ] = True,
+    json: JsonFile = None,
+) -> None:
+    """Run a whole federation on this machine, from a study file's [simulation] table."""
+    from rich.console import Console
+
+    from experiments.simulate.display import Terminal
+    from experiments.simulate.run import SimulationFailed
+    from experiments.simulate.run import simulate as run
+
+    screen = Terminal(Console())
+    try:
+        result = run(
+            study,
+            data=data,
+            home=home,
+            engine=engine.value,
+            screen=screen,
+            with_baselines=baselines,
+        )
+    except (ValueError, SimulationFailed) as error:
+        screen.close()
+        _fail(str(error))
+    if json is not None:
+        json.write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+@study_app.command()
+def plan(study: StudyFile, json: JsonFile = None) -> None:
+    """Print noise and epsilon after every round, from public numbers only."""
+    import json as json_module
+
+    from rich.console import Console
+
+    from experiments.plan import plan_of, plan_table
+    from tasks.study import Study
+
+    try:
+        made = plan_of(Study.read(study))
+    except ValueError as error:
+        _fail(str(error))
+    Console().print(plan_table(made))
+    if json is not None:
+        json.write_text(json_module.dumps(made, indent=2) + "\n", "utf-8")
+
+
+def _fail(reason: str) -> NoReturn:
+    typer.echo(f"fedward: {reason}", err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,264 @@
+"""What a simulation looks like in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from client.site import Site
+from experiments.simulate.result import Engine, Final, Result
+from privacy import accounting
+from tasks.metrics import Metrics
+from tasks.places import Places
+from tasks.study import Study
+
+KEPT = "patients kept to "
+
+
+class Terminal:
+    """A `Screen` on a console: bars while sites embed and train, a live table of rounds."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._rounds = 0
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._live: Live | None = None
+        self._table = _rounds_table()
+        self._sites: list[str] = []
+        self._done = 0
+
+    def close(self) -> None:
+        """Takes the live parts off the screen; also after an error."""
+        self._bars.stop()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def study(self, study: Study, sites: list[Site], engine: Engine) -> None:
+        """See `Screen.study`."""
+        self._rounds = study.rounds
+        self.console.print(
+            f"[bold]{study.name}[/]  {len(sites)} sites, {study.task.kind} with "
+            f"{len(study.outputs)} outputs, head {study.head.kind}, encoder {study.encoder.kind}, "
+            f"engine {engine}\ndigest {study.digest}"
+        )
+        self.console.print(_privacy(study))
+        self._bars.start()
+
+    def preparing(self, site: str, what: str, done: int, total: int) -> None:
+        """See `Screen.preparing`."""
+        unit = "patients" if what == "reading" else "notes"
+        self._bar(f"{site}: {what} {unit}", done, total or None)
+
+    def prepared(self, left_out: Mapping[str, Mapping[str, int]]) -> None:
+        """See `Screen.prepared`."""
+        self._bars.stop()
+        self.console.print(_sites_table(left_out))
+        for site, counts in left_out.items():
+            said = [f"{number:,} {rule}" for rule, number in counts.items() if KEPT not in rule]
+            if said:
+                self.console.print(f"  {site} left out: {', '.join(said)}", style="yellow")
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=self.console
+        )
+        self._tasks = {"training": self._bars.add_task("training", total=None)}
+        self._live = Live(
+            Group(self._table, self._bars), console=self.console, refresh_per_second=4
+        )
+        self._live.start()
+
+    def event(self, event: dict[str, Any]) -> None:
+        """See `Screen.event`."""
+        kind = event["event"]
+        if kind == "site":
+            self._sites.append(event["site"])
+        elif kind == "refused":
+            self.console.print(
+                f"{event['site']} takes no part in round {event['round']}: {event['reason']}"
+                if event["round"]
+                else f"{event['site']} takes no part: {event['reason']}",
+                style="red",
+                markup=False,
+            )
+        elif kind == "reply":
+            self._done += 1
+            total = len(self._sites) * (self._rounds + 1)
+            self._bars.update(
+                self._tasks["training"],
+                completed=self._done,
+                total=total,
+                description=f"round {event['round']} of {self._rounds}: {event['site']}",
+            )
+        elif kind == "round":
+            self._table.add_row(*_round_row(event))
+        elif kind == "end" and self._live is not None:
+            self._live.update(self._table)
+            self.close()
+
+    def baseline(self, what: str, done: int, total: int) -> None:
+        """See `Screen.baseline`."""
+        if not done:
+            self._bars = Progress(
+                TextColumn("{task.description}"), BarColumn(), console=self.console, transient=True
+            )
+            self._tasks = {"baselines": self._bars.add_task("baselines", total=total)}
+            self._bars.start()
+        self._bars.update(self._tasks["baselines"], completed=done, description=f"baseline: {what}")
+        if done == total:
+            self._bars.stop()
+
+    def result(self, result: Result, places: Places) -> None:
+        """See `Screen.result`."""
+        self.console.print(_hospitals_table(result))
+        self.console.print(_headline(result))
+        self.console.print(
+            "\nrounds, parameters and every site's metrics in the browser:", style="bold"
+        )
+        self.console.print(
+            f"mlflow ui --backend-store-uri sqlite:///{places.home / 'mlflow.db'} "
+            "--host 127.0.0.1 --port 5000",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+    def _bar(self, name: str, done: int, total: int | None) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total)
+        self._bars.update(self._tasks[name], completed=done, total=total)
+
+
+def _privacy(study: Study) -> Text:
+    promise = study.privacy.promise
+    if promise is None:
+        return Text(
+            "PRIVACY IS OFF: updates carry whatever the notes taught them. For public or "
+            "synthetic records only.",
+            style="bold white on red",
+        )
+    first = study.spend(1)
+    reached = accounting.epsilon(study.spends(), delta=promise.delta)
+    return Text(
+        f"privacy: {study.privacy.kind}, one patient with all notes, epsilon {reached:.2f} of "
+        f"{promise.epsilon:g} at delta {promise.delta:g} for each site; noise multiplier "
+        f"{first.noise_multiplier:.2f}, {study.rounds} rounds of {study.steps} steps at rate "
+        f"{study.sample_rate:g}. Tallies of tune and held-out patients have no such bound.",
+        style="green",
+    )
+
+
+def _sites_table(left_out: Mapping[str, Mapping[str, int]]) -> Table:
+    table = _plain_table("patients in this simulation (a real site keeps these numbers)")
+    table.add_column("site")
+    parts = ("train", "tune", "heldout")
+    for part in parts:
+        table.add_column(part, justify="right")
+    for site, counts in left_out.items():
+        table.add_row(site, *(f"{counts.get(KEPT + part, 0):,}" for part in parts))
+    return table
+
+
+def _rounds_table() -> Table:
+    table = _plain_table("rounds, from what left the sites; epsilon is the worst site's")
+    for name in ("round", "micro-F1", "macro-F1", "MAP", "P@8", "AUPRC", "epsilon"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("down", "up", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _round_row(event: Mapping[str, Any]) -> list[str]:
+    found = event["metrics"]
+    names = ("micro_f1", "macro_f1", "map", "p_at_8", "auprc")
+    return [
+        "start" if event["number"] == 0 else str(event["number"]),
+        *(_number(found[name]) for name in names),
+        _epsilon(event["epsilon"]),
+        _size(event["bytes_down"]),
+        _size(event["bytes_up"]),
+        f"{event['seconds']:.1f}",
+    ]
+
+
+def _hospitals_table(result: Result) -> Table:
+    table = _plain_table("each hospital, on its own held-out patients: micro-F1/macro-F1/MAP")
+    table.caption = (
+        "alone and pooled train without privacy and keep their best round; "
+        "the federation keeps its last. Green: joining beats staying alone (micro-F1)."
+    )
+    table.add_column("hospital", no_wrap=True)
+    for name in ("declares", "held out", "alone", "federated", "pooled", "epsilon"):
+        table.add_column(name, justify="right", no_wrap=name not in ("declares", "held out"))
+    for site in result.sites:
+        if site.federated is None:
+            table.add_row(site.name, f"{site.declared_patients:,}", "", "", "took no part", "", "")
+            continue
+        better = site.local is not None and (
+            (site.federated.micro_f1 or 0) > (site.local.micro_f1 or 0)
+        )
+        table.add_row(
+            site.name,
+            f"{site.declared_patients:,}",
+            f"{site.federated.patients:,}",
+            _three(site.local),
+            Text(_three(site.federated), style="bold green" if better else ""),
+            _three(site.pooled),
+            _epsilon(site.epsilon),
+        )
+    return table
+
+
+def _plain_table(title: str) -> Table:
+    """A table that fits into 80 columns."""
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def _epsilon(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.2f}"
+
+
+def _headline(result: Result) -> str:
+    final = result.final
+    said = [f"federated: {_five(final)}"]
+    if result.pooled is not None:
+        said.append(f"pooled:    {_five(result.pooled)}")
+    said.append(
+        "privacy was off"
+        if final.epsilon is None
+        else f"epsilon {final.epsilon:.2f} at delta {final.delta:g} for each training patient"
+    )
+    return "\n".join(said)
+
+
+def _five(of: Final | Metrics) -> str:
+    return (
+        f"micro-F1 {_number(of.micro_f1)}, macro-F1 {_number(of.macro_f1)}, "
+        f"MAP {_number(of.map)}, P@8 {_number(of.p_at_8)}, AUPRC {_number(of.auprc)}"
+    )
+
+
+def _three(metrics: Metrics | None) -> str:
+    if metrics is None:
+        return "-"
+    return "/".join(_number(value) for value in (metrics.micro_f1, metrics.macro_f1, metrics.map))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}".removeprefix("0")
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e6:.1f} MB" if number >= 1e5 else f"{number / 1e3:.1f} kB"

@@ -1,0 +1,101 @@
+"""The result of a simulated study, as `--json` writes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from privacy.spec import Spec
+from tasks.metrics import Metrics
+
+Engine = Literal["in-process", "flower"]
+
+Epsilon = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+"""None: privacy was off, so there is no bound."""
+
+
+class SiteResult(Spec):
+    """One hospital.
+
+    Attributes:
+        name: Of the site.
+        declared_patients: Public, rounded number of training patients.
+        local: What it reaches alone, without privacy. None where baselines were not asked for.
+        federated: The federation's head on its held-out patients; None where it took no part.
+        pooled: The head trained on everybody's records in one place, without privacy.
+        epsilon: What the study cost its training patients.
+        refused: Why it took no part, if so.
+        left_out: Records not used, by rule. A simulation may show them; a site keeps them.
+    """
+
+    name: str
+    declared_patients: int
+    local: Metrics | None = None
+    federated: Metrics | None = None
+    pooled: Metrics | None = None
+    epsilon: Epsilon = None
+    refused: str | None = None
+    left_out: dict[str, int] = {}
+
+
+class RoundResult(Spec):
+    """One round, from what left the sites.
+
+    Attributes:
+        number: From 1.
+        metrics: Of the weights after the round, over all sites.
+        epsilon: Of the site that has spent most, after the round.
+        bytes_down: From the coordinator to all sites.
+        bytes_up: From all sites; the last round's both count the final evaluation too.
+        seconds: Until the metrics were known.
+    """
+
+    number: int
+    metrics: Metrics
+    epsilon: Epsilon
+    bytes_down: int
+    bytes_up: int
+    seconds: float
+
+
+class Final(Spec):
+    """The last round's metrics and what they cost."""
+
+    micro_f1: float | None
+    macro_f1: float | None
+    map: float | None
+    p_at_8: float | None
+    auprc: float | None
+    epsilon: Epsilon
+    delta: float | None
+
+
+class Result(Spec):
+    """A simulated study.
+
+    Attributes:
+        study: Its name.
+        digest: Of the study.
+        engine: What ran it.
+        privacy: Kind of the mechanism.
+        sites: In order of name.
+        rounds: In order.
+        untrained: Metrics of the head before the first round.
+        final: The headline.
+        pooled: The pooled head over all sites; None where baselines were not asked for.
+        weights: File of the final weights.
+        seconds: Of everything.
+    """
+
+    study: str
+    digest: str
+    engine: Engine
+    privacy: str
+    sites: tuple[SiteResult, ...]
+    rounds: tuple[RoundResult, ...]
+    untrained: Metrics
+    final: Final
+    pooled: Metrics | None = None
+    weights: str
+    seconds: float

@@ -1,0 +1,128 @@
+"""From spends to epsilon, and from a budget to the noise that keeps it.
+
+Guarantees:
+    Epsilons are upper bounds for the composition of every spend given, whatever study it came
+    from: Poisson-subsampled Gaussian steps under add-or-remove-one neighbours. Two accountants
+    of Opacus are asked, both valid, and the smaller answer is taken:
+    RDP (Mironov 2017, arXiv:1702.07476; Mironov et al. 2019, arXiv:1908.10530) and
+    PRV (Gopi et al. 2021, arXiv:2106.02848).
+
+| spends | epsilon |
+| --- | --- |
+| none | 0 |
+| any with noise multiplier 0 | infinity |
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from functools import lru_cache
+
+from privacy.budget import Budget, Spend
+
+# Opacus's PRV answer is an upper bound that lies at most this far above the truth.
+PRV_ERROR = 0.01
+
+Events = tuple[tuple[float, float, int], ...]
+
+
+def merged(spends: Iterable[Spend]) -> Events:
+    """(noise multiplier, sample rate, steps) with equal mechanisms added up, in sorted order.
+
+    Composition does not depend on order, and both accountants are far faster on few events.
+    """
+    total: dict[tuple[float, float], int] = {}
+    for spend in spends:
+        key = (spend.noise_multiplier, spend.sample_rate)
+        total[key] = total.get(key, 0) + spend.steps
+    return tuple((noise, rate, steps) for (noise, rate), steps in sorted(total.items()))
+
+
+def epsilon(spends: Iterable[Spend], *, delta: float) -> float:
+    """The epsilon of all these spends together: the tighter of RDP and PRV."""
+    return _epsilon(merged(spends), delta)
+
+
+def within(spends: Iterable[Spend], budget: Budget) -> bool:
+    """Whether all these spends together stay inside the budget.
+
+    RDP is asked first: it is quick, and where it already says yes PRV could only agree.
+    """
+    if math.isinf(budget.epsilon):
+        return True
+    events = merged(spends)
+    if not events:
+        return True
+    if any(noise == 0 for noise, _, _ in events):
+        return False
+    if _rdp(events, budget.delta) <= budget.epsilon:
+        return True
+    return _epsilon(events, budget.delta) <= budget.epsilon
+
+
+@lru_cache(maxsize=1024)
+def noise_multiplier(budget: Budget, *, sample_rate: float, steps: int) -> float:
+    """The least noise (to about 0.3%) that keeps `steps` steps inside the budget.
+
+    Args:
+        budget: With a finite epsilon.
+        sample_rate: Chance of each patient to be in a step.
+        steps: All steps of the study, over all rounds.
+
+    Raises:
+        ValueError: The budget's epsilon is infinite or too small for any noise up to 10,000.
+    """
+    if math.isinf(budget.epsilon):
+        raise ValueError("an infinite epsilon needs no noise; use mechanism 'off'")
+
+    def fits(noise: float) -> bool:
+        return _epsilon(((noise, sample_rate, steps),), budget.delta) <= budget.epsilon
+
+    high = 0.5
+    while not fits(high):
+        high *= 2
+        if high > 1e4:
+            raise ValueError(
+                f"no noise keeps {steps} steps at rate {sample_rate} within epsilon "
+                f"{budget.epsilon}; raise epsilon or lower steps"
+            )
+    low = high / 2 if high > 0.5 else 0.1
+    while high / low > 1.003:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+@lru_cache(maxsize=4096)
+def _epsilon(events: Events, delta: float) -> float:
+    if not events:
+        return 0.0
+    if any(noise == 0 for noise, _, _ in events):
+        return math.inf
+    return min(_rdp(events, delta), _prv(events, delta))
+
+
+@lru_cache(maxsize=4096)
+def _rdp(events: Events, delta: float) -> float:
+    from opacus.accountants import RDPAccountant
+
+    accountant = RDPAccountant()
+    accountant.history = list(events)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "optimal order is the largest alpha": still a bound
+        return float(accountant.get_epsilon(delta=delta))
+
+
+def _prv(events: Events, delta: float) -> float:
+    """PRV where it converges; infinity where it does not, which leaves RDP to answer."""
+    from opacus.accountants import PRVAccountant
+
+    accountant = PRVAccountant()
+    accountant.history = list(events)
+    try:
+        found = float(accountant.get_epsilon(delta=delta, eps_error=PRV_ERROR))
+    except (ValueError, RuntimeError, OverflowError, MemoryError):
+        return math.inf
+    return found if math.isfinite(found) and found > 0 else math.inf

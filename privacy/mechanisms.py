@@ -1,0 +1,14 @@
+"""The mechanisms that a study may name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from privacy.dp_sgd import DpSgd
+from privacy.mechanism import Mechanism
+from privacy.off import Off
+from privacy.spec import Registry
+
+MECHANISMS: Registry[Mechanism] = Registry("fedward.mechanisms", Mechanism, DpSgd, Off)  # type: ignore[type-abstract]
+
+AnyMechanism = Annotated[Mechanism, MECHANISMS]

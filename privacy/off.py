@@ -1,0 +1,62 @@
+"""off: ordinary training, without privacy, said out loud."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from privacy.budget import Spend
+from privacy.ledger import Receipt
+from privacy.mechanism import Learner, Losses, Mechanism, poisson
+
+
+class Off(Mechanism):
+    """The same steps as `dp-sgd` without clipping and without noise.
+
+    Guarantees:
+        None. Its spend has noise multiplier 0, which the ledger counts as infinite epsilon; a
+        site takes part only if its policy names `off` and sets no ceiling.
+    """
+
+    kind: ClassVar[str] = "off"
+
+    @property
+    def promise(self) -> None:
+        """See `Mechanism.promise`: nothing."""
+
+    def spend(
+        self, *, study: str, round: int, rounds: int, steps: int, sample_rate: float
+    ) -> Spend:
+        """See `Mechanism.spend`: no noise."""
+        del rounds
+        return Spend(
+            study=study, round=round, noise_multiplier=0, sample_rate=sample_rate, steps=steps
+        )
+
+    def fit(
+        self,
+        head: nn.Module,
+        patients: Sequence[Any],
+        *,
+        receipt: Receipt,
+        losses: Losses[Any],
+        learner: Learner,
+        declared_patients: int,
+        generator: torch.Generator,
+    ) -> None:
+        """See `Mechanism.fit`."""
+        spend = receipt.spend
+        if spend.noise_multiplier != 0:
+            raise ValueError("'off' adds no noise, but its receipt says that it does")
+        optimizer = learner(iter(p for p in head.parameters() if p.requires_grad))
+        expected = spend.sample_rate * declared_patients
+        head.train()
+        for sample in poisson(
+            patients, sample_rate=spend.sample_rate, steps=spend.steps, generator=generator
+        ):
+            optimizer.zero_grad()
+            (losses(head, sample).sum() / expected).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()

@@ -1,0 +1,1 @@
+"""Heads: small trained models on frozen chunk vectors."""

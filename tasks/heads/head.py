@@ -1,0 +1,95 @@
+"""Head, the small trained model on top of frozen vectors, and HeadSpec, which names one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from privacy.spec import Kind
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+class Head(nn.Module):
+    """Scores each output for each stay.
+
+    A subclass is made of layers that Opacus has per-sample gradients for, mixes no patients
+    (no batch norm) and lets padding change nothing.
+    """
+
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "P S C D"], chunks: Bool[Tensor, "P S C"]
+    ) -> Float[Tensor, "P S L"]:
+        """Logits; those of padded stays mean nothing."""
+
+    @abstractmethod
+    def start(self, generator: torch.Generator) -> None:
+        """Sets every trained weight in place; called without gradients."""
+
+
+class HeadSpec(Kind):
+    """Names a head in a study. Other packages add kinds under `fedward.heads`."""
+
+    @abstractmethod
+    def build(
+        self, *, dim: int, outputs: int, questions: Float[Tensor, "L D"] | None = None
+    ) -> Head:
+        """The head, untrained; its trained weights are those of `initial`.
+
+        Args:
+            dim: D.
+            outputs: L.
+            questions: The encoder's vectors of what each output means. They are frozen, never
+                sent, and not needed to know the shapes: without them they are zeros.
+        """
+
+    def initial(self, *, dim: int, outputs: int, generator: torch.Generator) -> Weights:
+        """The weights that training starts from, the same for the same generator state."""
+        head = self.build(dim=dim, outputs=outputs)
+        with torch.no_grad():
+            head.start(generator)
+        return weights_of(head)
+
+
+def mean_chunk(
+    x: Float[Tensor, "P S C D"], chunks: Bool[Tensor, "P S C"]
+) -> Float[Tensor, "P S D"]:
+    """The mean of each stay's real chunks; zeros for a stay without any."""
+    real = chunks.unsqueeze(-1).to(x.dtype)
+    return (x * real).sum(2) / real.sum(2).clamp(min=1)
+
+
+def weights_of(head: nn.Module) -> Weights:
+    """A copy of a head's trained weights by name, float32."""
+    return {
+        name: value.detach().cpu().numpy().astype(np.float32, copy=True)
+        for name, value in head.named_parameters()
+        if value.requires_grad
+    }
+
+
+def set_weights(head: nn.Module, weights: Weights) -> None:
+    """Copies weights into a head.
+
+    Raises:
+        ValueError: Names or shapes are not the head's.
+    """
+    own = {name: value for name, value in head.named_parameters() if value.requires_grad}
+    if set(own) != set(weights):
+        raise ValueError(f"the head trains {sorted(own)}, not {sorted(weights)}")
+    with torch.no_grad():
+        for name, value in own.items():
+            if tuple(value.shape) != weights[name].shape:
+                raise ValueError(f"{name} has shape {tuple(value.shape)}")
+            value.copy_(torch.from_numpy(weights[name]))
+
+
+def normal_(value: Tensor, generator: torch.Generator, *, fan_in: int) -> None:
+    """Fills a tensor with a normal of standard deviation 1/sqrt(fan_in)."""
+    value.copy_(torch.randn(value.shape, generator=generator) / fan_in**0.5)

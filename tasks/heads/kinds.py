@@ -1,0 +1,15 @@
+"""The heads that a study may name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from privacy.spec import Registry
+from tasks.heads.code_query import CodeQuery
+from tasks.heads.head import HeadSpec
+from tasks.heads.linear import Linear
+from tasks.heads.mlp import Mlp
+
+HEADS: Registry[HeadSpec] = Registry("fedward.heads", HeadSpec, Linear, Mlp, CodeQuery)  # type: ignore[type-abstract]
+
+AnyHead = Annotated[HeadSpec, HEADS]

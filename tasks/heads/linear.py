@@ -1,0 +1,55 @@
+"""linear: one linear map of the stay's mean vector."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tasks.heads.head import Head, HeadSpec, mean_chunk
+
+
+class LinearHead(Head):
+    """Logits = A mean(chunks) * scale + b. See `Linear`."""
+
+    def __init__(self, spec: Linear, dim: int, outputs: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.out = nn.Linear(dim, outputs)
+
+    def forward(
+        self, x: Float[Tensor, "P S C D"], chunks: Bool[Tensor, "P S C"]
+    ) -> Float[Tensor, "P S L"]:
+        """See `Head.forward`."""
+        logits: Tensor = self.out(mean_chunk(x, chunks) * self.spec.scale)
+        return logits
+
+    def start(self, generator: torch.Generator) -> None:
+        """See `Head.start`: a zero map."""
+        del generator
+        self.out.weight.zero_()
+        self.out.bias.fill_(self.spec.bias)
+
+
+class Linear(HeadSpec):
+    """A linear head; few trained numbers, so it bears noise well.
+
+    Attributes:
+        scale: The vectors have unit length; this factor on them sets how fast the map learns
+            beside the bias.
+        bias: Where every output's bias starts: a public constant, never a prevalence, because
+            prevalences are counts of patients.
+    """
+
+    kind: ClassVar[str] = "linear"
+    scale: float = 1.0
+    bias: float = -3.0
+
+    def build(
+        self, *, dim: int, outputs: int, questions: Float[Tensor, "L D"] | None = None
+    ) -> Head:
+        """See `HeadSpec.build`; questions are not used."""
+        del questions
+        return LinearHead(self, dim, outputs)

@@ -1,0 +1,76 @@
+"""ICD-10-CM codes: writing them one way, their categories and what they mean.
+
+The table is that of the PyPI package `simple-icd-10-cm`; it is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import cache
+from typing import Any, Literal
+
+Level = Literal["category", "full"]
+
+# A letter, a digit, a digit or letter; then up to four more (ICD-10-CM Official Guidelines,
+# section I.A.2: categories have three characters, codes up to seven).
+_SHAPE = re.compile(r"[A-Z][0-9][0-9A-Z]([0-9A-Z]{0,4})")
+
+
+@cache
+def _table() -> Any:
+    with warnings.catch_warnings():
+        # The package reads its data with functions of importlib.resources that are deprecated.
+        warnings.simplefilter("ignore")
+        import simple_icd_10_cm
+
+    return simple_icd_10_cm
+
+
+def written(code: str) -> str | None:
+    """The code as ICD-10-CM prints it, with a dot after the third character: `i10` -> `I10`,
+    `E1165` -> `E11.65`. None where it has not the shape of one.
+
+    >>> written("e1165"), written("I10"), written("4112"), written(" n17.9 ")
+    ('E11.65', 'I10', None, 'N17.9')
+    """
+    bare = code.strip().upper().replace(".", "", 1)
+    match = _SHAPE.fullmatch(bare)
+    if match is None:
+        return None
+    return f"{bare[:3]}.{bare[3:]}" if match[1] else bare
+
+
+def at_level(code: str, level: Level) -> str | None:
+    """The code at a level, as printed; None where the table has no such category, or, for
+    `full`, where the code has not the shape of one.
+    """
+    found = written(code)
+    if found is None or not is_category(found[:3]):
+        return None
+    return found[:3] if level == "category" else found
+
+
+def is_category(code: str) -> bool:
+    """Whether ICD-10-CM has this three-character category."""
+    table = _table()
+    return bool(table.is_valid_item(code) and table.is_category(code))
+
+
+def is_code(code: str, level: Level) -> bool:
+    """Whether ICD-10-CM has this code, and at this level."""
+    if level == "category":
+        return is_category(code)
+    return bool(_table().is_valid_item(code)) and written(code) == code
+
+
+def title(code: str) -> str:
+    """What a code means, such as `Essential (primary) hypertension`.
+
+    Raises:
+        ValueError: ICD-10-CM has no such code.
+    """
+    table = _table()
+    if not table.is_valid_item(code):
+        raise ValueError(f"{code} is not in ICD-10-CM")
+    return str(table.get_description(code))

@@ -1,0 +1,147 @@
+"""Study: everything that a federation agrees on, public, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from pydantic import Field, ValidationError
+
+from embeddings.chunker import Chunker
+from embeddings.encoders import AnyEncoder
+from privacy.budget import Spend
+from privacy.errors import StudyRefused
+from privacy.mechanisms import AnyMechanism
+from privacy.release import Contract
+from privacy.spec import Spec, one_line, read_toml
+from tasks import tallies
+from tasks.bags import BagSpec
+from tasks.heads.kinds import AnyHead
+from tasks.kinds import AnyTask
+from tasks.strategy import AnyStrategy, FedAvgSpec
+
+SIMULATION = "simulation"
+"""The table of a study file that only simulations read (`client.simulation`)."""
+
+
+class OptimizerSpec(Spec):
+    """The optimizer of a site's local steps; made afresh in every round.
+
+    Attributes:
+        kind: `adam` (Kingma and Ba 2015, arXiv:1412.6980) or `sgd`.
+        learning_rate: Of every step.
+        momentum: Of `sgd`.
+    """
+
+    kind: Literal["adam", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def build(self, parameters: Iterator[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        if self.kind == "adam":
+            return torch.optim.Adam(parameters, lr=self.learning_rate)
+        return torch.optim.SGD(parameters, lr=self.learning_rate, momentum=self.momentum)
+
+
+class Study(Spec):
+    """What a federation agrees on. Public: the same bytes at every site, and never trusted.
+
+    Attributes:
+        name: For people; letters, digits, dot, dash and underscore.
+        rounds: Rounds of training.
+        steps: Local steps in a round.
+        sample_rate: Chance of each training patient to be in a step.
+        seed: Of the head's start, and in simulations of everything else.
+        task: What is predicted.
+        encoder: What turns text into vectors.
+        chunker: How notes are cut.
+        bag: How large a patient's bag may grow.
+        head: What is trained.
+        optimizer: How its steps are taken.
+        privacy: How its privacy is kept.
+        strategy: How updates become one.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    rounds: Annotated[int, Field(ge=1, le=100_000)]
+    steps: Annotated[int, Field(ge=1, le=100_000)]
+    sample_rate: Annotated[float, Field(gt=0, le=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    task: AnyTask
+    encoder: AnyEncoder
+    chunker: Chunker = Chunker()
+    bag: BagSpec = BagSpec()
+    head: AnyHead
+    optimizer: OptimizerSpec = OptimizerSpec()
+    privacy: AnyMechanism
+    strategy: AnyStrategy = FedAvgSpec()
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a study file, without its `[simulation]` table.
+
+        Raises:
+            ValueError: In one line, what does not fit and where.
+        """
+        table = read_toml(path)
+        table.pop(SIMULATION, None)
+        return cls.parse_table(table, where=str(path))
+
+    @classmethod
+    def received(cls, text: str) -> Self:
+        """Reads a study that the coordinator sent.
+
+        Raises:
+            StudyRefused: It is not one that this site can read.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise StudyRefused(f"the study cannot be read here: {one_line(error)}") from None
+
+    @property
+    def digest(self) -> str:
+        """The study's name for good: SHA-256 of its canonical JSON, in hex."""
+        return self.content_hash()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what is predicted; L of them."""
+        return self.task.outputs
+
+    def spend(self, round: int) -> Spend:
+        """What a round costs each site, from this file alone."""
+        return self.privacy.spend(
+            study=self.digest,
+            round=round,
+            rounds=self.rounds,
+            steps=self.steps,
+            sample_rate=self.sample_rate,
+        )
+
+    def spends(self) -> tuple[Spend, ...]:
+        """What every round costs, first to last."""
+        return tuple(self.spend(number) for number in range(1, self.rounds + 1))
+
+    def initial(self) -> dict[str, Any]:
+        """The weights that round 1 starts from."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return self.head.initial(
+            dim=self.encoder.dim, outputs=len(self.outputs), generator=generator
+        )
+
+    def contract(self) -> Contract:
+        """What this study's messages must look like."""
+        head = self.head.build(dim=self.encoder.dim, outputs=len(self.outputs))
+        return Contract(
+            study=self.digest,
+            parameters={
+                name: tuple(value.shape)
+                for name, value in head.named_parameters()
+                if value.requires_grad
+            },
+            tallies=tallies.shapes(len(self.outputs)),
+        )

@@ -1,0 +1,111 @@
+"""Tallies: counts that add up over sites, from which pooled metrics follow.
+
+Four tallies, for L outputs:
+
+| name | dtype, shape | what |
+| --- | --- | --- |
+| `tune/scores` | int64 (2, F) | all (stay, output) pairs of the tune patients by score |
+| `heldout/scores` | int64 (2, F) | the same of the held-out patients |
+| `heldout/labels` | int64 (2, L, B) | the held-out pairs by output and score |
+| `heldout/ranks` | float64 (4,) | sums of average precision, coded stays, P@8, stays |
+
+Row 0 counts pairs whose output is false, row 1 those whose output is true. Scores are logits,
+binned at fixed edges: `EDGES` (B bins, a quarter logit apart from -8 to 8) for outputs, `FINE`
+(F bins, 1/128 apart from -16 to 16) for all together. Every edge of `EDGES` is one of `FINE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.release import Tally
+
+EDGES = np.linspace(-8, 8, 65)
+FINE = np.linspace(-16, 16, 4097)
+AT = 8
+
+TUNE, SCORES, LABELS, RANKS = "tune/scores", "heldout/scores", "heldout/labels", "heldout/ranks"
+
+
+def shapes(outputs: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of every tally of a study with L = `outputs`."""
+    return {
+        TUNE: ((2, len(FINE) + 1), "int64"),
+        SCORES: ((2, len(FINE) + 1), "int64"),
+        LABELS: ((2, outputs, len(EDGES) + 1), "int64"),
+        RANKS: ((4,), "float64"),
+    }
+
+
+def tune_tallies(
+    logits: NDArray[np.float32], truth: NDArray[np.bool_], *, patients: int
+) -> list[Tally]:
+    """What the tune patients give: enough to choose a threshold.
+
+    Args:
+        logits: (N, L) over N stays.
+        truth: (N, L).
+        patients: How many patients the stays are of.
+    """
+    return [Tally(TUNE, _scores(logits, truth), patients)]
+
+
+def heldout_tallies(
+    logits: NDArray[np.float32], truth: NDArray[np.bool_], *, patients: int
+) -> list[Tally]:
+    """What the held-out patients give. Arguments as in `tune_tallies`."""
+    return [
+        Tally(SCORES, _scores(logits, truth), patients),
+        Tally(LABELS, _labels(logits, truth), patients),
+        Tally(RANKS, _ranks(logits, truth), patients),
+    ]
+
+
+def added(releases: Sequence[Sequence[Tally]]) -> dict[str, Tally]:
+    """The pooled tallies of several sites, in the order given; a site may lack some."""
+    total: dict[str, Tally] = {}
+    for tallies in releases:
+        for tally in tallies:
+            total[tally.name] = total[tally.name] + tally if tally.name in total else tally
+    return total
+
+
+def by_name(tallies: Sequence[Tally]) -> Mapping[str, Tally]:
+    """One site's tallies by name."""
+    return added([tallies])
+
+
+def _scores(logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.int64]:
+    bins = np.searchsorted(FINE, logits.astype(np.float64), side="right")
+    width = len(FINE) + 1
+    return np.stack([np.bincount(bins[truth == row], minlength=width) for row in (False, True)])
+
+
+def _labels(logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.int64]:
+    outputs, width = logits.shape[1], len(EDGES) + 1
+    bins = np.searchsorted(EDGES, logits.astype(np.float64), side="right")
+    flat = bins + width * np.arange(outputs)
+    counts = [np.bincount(flat[truth == row], minlength=width * outputs) for row in (False, True)]
+    return np.stack(counts).reshape(2, outputs, width)
+
+
+def _ranks(logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Per stay: average precision of the ranking and precision among the first eight.
+
+    Ties are broken by the order of the outputs, on every site alike. Average precision is the
+    mean over true outputs of the precision at their rank; a stay without any has none.
+    """
+    if not len(logits):
+        return np.zeros(4)
+    order = np.argsort(-logits.astype(np.float64), axis=1, kind="stable")
+    hits = np.take_along_axis(truth, order, axis=1).astype(np.float64)
+    found = hits.cumsum(1)
+    positives = found[:, -1]
+    precision = found / np.arange(1, logits.shape[1] + 1)
+    coded = positives > 0
+    average = (precision * hits).sum(1)[coded] / positives[coded]
+    first = hits[:, :AT].sum(1) / AT
+    return np.array([average.sum(), coded.sum(), first.sum(), len(logits)], np.float64)

@@ -1,0 +1,73 @@
+"""Task, what is asked of the notes, and Label, an answer with the time at which it is asked."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from privacy.spec import Kind
+from tasks.records import Note, Patient
+
+LeftOut = Callable[[str], None]
+"""Counts one more record under a rule, such as `stays without codes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One answer, and the time at which it must be given.
+
+    A task yields times and answers only; the framework picks the notes (`notes_for`), so a
+    task's author cannot let the future in.
+
+    Attributes:
+        at: Prediction time: only notes written by then are read.
+        target: The outputs that are true, by name; the others are false.
+        since: Notes written before this are not read; None reads from the first note.
+        kinds: Only notes of these kinds are read; None reads all.
+    """
+
+    at: datetime
+    target: frozenset[str]
+    since: datetime | None = None
+    kinds: frozenset[str] | None = None
+
+
+class Task(Kind):
+    """What is asked of the notes. Other packages add kinds under `fedward.tasks`."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what is predicted, in order; L of them."""
+
+    @property
+    @abstractmethod
+    def questions(self) -> tuple[str, ...]:
+        """What each output means, in words that an encoder can read; L of them."""
+
+    @abstractmethod
+    def labels(self, patient: Patient, left_out: LeftOut) -> Iterator[Label]:
+        """The patient's answers, in order of time.
+
+        Args:
+            patient: With all stays and notes.
+            left_out: Called for each stay that has no answer, with the rule.
+        """
+
+
+def notes_for(patient: Patient, label: Label) -> list[Note]:
+    """The notes that a prediction may read, newest first.
+
+    Guarantees:
+        None was written after `label.at`.
+    """
+    kept = [
+        note
+        for note in patient.notes
+        if note.at <= label.at
+        and (label.since is None or note.at >= label.since)
+        and (label.kinds is None or note.kind in label.kinds)
+    ]
+    return sorted(kept, key=lambda note: note.at, reverse=True)
