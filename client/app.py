@@ -31,13 +31,21 @@ def sealed(message: Message, context: Context, call_next: ClientAppCallable) -> 
         return call_next(message, context)
     except SiteError as error:
         LOG.warning("%s: %s", type(error).__name__, error)
-        refusal = wire.pack_refusal(error)
+        refusal = wire.pack_refusal(error, site=_name(context))
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not get out
         frames = traceback.extract_tb(error.__traceback__)
         where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
         LOG.error("%s at %s", type(error).__name__, where)  # noqa: TRY400 - its text may be PHI
-        refusal = wire.pack_refusal(error)
+        refusal = wire.pack_refusal(error, site=_name(context))
     return Message(refusal, reply_to=message)
+
+
+def _name(context: Context) -> str | None:
+    """The site's name, if its configuration can be read at all."""
+    try:
+        return _site(context).name
+    except Exception:  # noqa: BLE001 - it is being reported already
+        return None
 
 
 app = ClientApp(mods=[sealed])

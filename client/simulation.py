@@ -40,6 +40,7 @@ class SimulatedSite(Spec):
     declared_patients: Annotated[int, Field(ge=1)]
     source: AnySource
     policy: Policy | None = None
+    split: Split | None = None
 
 
 class Recipe(Spec):
@@ -58,7 +59,7 @@ class Simulation(Spec):
     Attributes:
         seed: Of the sites' secrets (so of their splits), sampling and noise.
         policy: Of every site that has none of its own.
-        split: Of every site.
+        split: Of every site that has none of its own.
         sites: Sites by name.
         source: Pooled data.
         cut: How pooled data becomes sites. Each declares its number of training patients,
@@ -136,7 +137,7 @@ class Simulation(Spec):
                 "data": str(places.data),
                 "source": _toml(site.source),
                 "policy": _toml(site.policy or self.policy),
-                "split": _toml(self.split),
+                "split": _toml(site.split or self.split),
                 # Kept between runs: the same notes under the same key need not be embedded again.
                 "vectors": str(
                     places.home / "vectors" / f"{site.name}-{secret.hexdigest()[:12]}.sqlite"

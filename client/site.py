@@ -15,7 +15,7 @@ from pydantic import Field
 from client.policy import Policy
 from client.sources.kinds import AnySource
 from client.split import Split
-from embeddings.encoder import EncoderSettings
+from embeddings.encoder import EncoderSettings, Precision
 from privacy.ledger import Ledger
 from privacy.release import SiteName
 from privacy.spec import Spec
@@ -27,6 +27,7 @@ class Encoders(Spec):
     paths: dict[str, Path] = {}
     hub: bool = False
     device: str = "auto"
+    precision: Precision = "auto"
     batch: Annotated[int, Field(ge=1)] = 16
 
 
@@ -91,6 +92,7 @@ class Site(Spec):
             paths={name: self.at(path) for name, path in own.paths.items()},
             hub=own.hub,
             device=own.device,
+            precision=own.precision,
             batch=own.batch,
         )
 

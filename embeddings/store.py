@@ -13,8 +13,6 @@ Not guaranteed:
 from __future__ import annotations
 
 import hmac
-import os
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +22,7 @@ import numpy as np
 
 from embeddings.chunker import Chunker
 from embeddings.encoder import Encoder, Vectors
+from privacy.files import connect, make_private
 
 Key = bytes
 
@@ -47,11 +46,9 @@ class VectorStore:
     """
 
     def __init__(self, path: Path, *, identity: str, dim: int, secret: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        make_private(path)
         self.identity, self.dim, self._secret = identity, dim, secret
-        self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database = connect(path)
         self._database.execute("PRAGMA synchronous = NORMAL")  # lost vectors are made again
         self._database.executescript(_SCHEMA)
 
@@ -75,7 +72,10 @@ class VectorStore:
         return hmac.digest(self._secret, self.identity.encode() + b"\0" + text.encode(), "sha256")
 
     def __contains__(self, key: Key) -> bool:
-        row = self._database.execute("SELECT 1 FROM note WHERE key = ?", (key,)).fetchone()
+        row = self._database.execute(
+            "SELECT 1 FROM note WHERE key = ? AND length(vectors) = chunks * ?",
+            (key, self.dim * 4),
+        ).fetchone()
         return row is not None
 
     def get(self, key: Key) -> Vectors:
@@ -92,14 +92,20 @@ class VectorStore:
         return np.frombuffer(row[1], dtype="<f4").reshape(row[0], self.dim).astype(np.float32)
 
     def put(self, entries: Mapping[Key, Vectors]) -> None:
-        """Files the vectors of some notes, all or none."""
+        """Files the vectors of some notes, all or none.
+
+        Raises:
+            ValueError: A vector is not finite: one such patient would spoil every weight.
+        """
+        if not all(np.isfinite(vectors).all() for vectors in entries.values()):
+            raise ValueError("the encoder gave a vector that is not finite")
         rows = [
             (key, len(vectors), np.ascontiguousarray(vectors, dtype="<f4").tobytes())
             for key, vectors in entries.items()
         ]
-        self._database.execute("BEGIN IMMEDIATE")
-        self._database.executemany("INSERT OR REPLACE INTO note VALUES (?, ?, ?)", rows)
-        self._database.execute("COMMIT")
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT OR REPLACE INTO note VALUES (?, ?, ?)", rows)
 
 
 def embed(

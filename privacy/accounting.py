@@ -20,6 +20,8 @@ import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 
+import numpy as np
+
 from privacy.budget import Budget, Spend
 
 # Opacus's PRV answer is an upper bound that lies at most this far above the truth.
@@ -122,7 +124,11 @@ def _prv(events: Events, delta: float) -> float:
     accountant = PRVAccountant()
     accountant.history = list(events)
     try:
-        found = float(accountant.get_epsilon(delta=delta, eps_error=PRV_ERROR))
+        # At rate 1 it takes the logarithm of 0, and handles the -inf that it gets.
+        # It also asks RDP for a first guess, which warns of orders; PRV's own bound stands.
+        with np.errstate(divide="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = float(accountant.get_epsilon(delta=delta, eps_error=PRV_ERROR))
     except (ValueError, RuntimeError, OverflowError, MemoryError):
         return math.inf
     return found if math.isfinite(found) and found > 0 else math.inf

@@ -134,3 +134,9 @@ class DpSgd(Mechanism):
                     optimizer.step()
         finally:
             model.to_standard_module()
+            # Opacus leaves the clipped sum without noise, and inputs, on the head; whoever
+            # pickled it would write them down.
+            for value in head.parameters():
+                vars(value).pop("summed_grad", None)
+            for module in head.modules():
+                vars(module).pop("activations", None)

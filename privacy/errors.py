@@ -16,7 +16,13 @@ from __future__ import annotations
 
 
 class SiteError(Exception):
-    """An error that its author wrote for the coordinator's eyes."""
+    """An error that its author wrote for the coordinator's eyes.
+
+    Attributes:
+        site: At the coordinator, the site that sent it, where it said so.
+    """
+
+    site: str | None = None
 
 
 class StudyRefused(SiteError):

@@ -17,7 +17,6 @@ Not guaranteed:
 from __future__ import annotations
 
 import math
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from typing import Literal
 from privacy import accounting
 from privacy.budget import Budget, Spend
 from privacy.errors import BudgetExhausted
+from privacy.files import connect, make_private
 
 Cohort = Literal["train", "heldout"]
 
@@ -45,6 +45,9 @@ CREATE TABLE IF NOT EXISTS spend (
     at TEXT NOT NULL
 ) STRICT;
 CREATE TRIGGER IF NOT EXISTS spend_is_kept BEFORE DELETE ON spend
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS spend_is_new BEFORE INSERT ON spend
+    WHEN EXISTS (SELECT 1 FROM spend WHERE id = NEW.id)
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS spend_is_final BEFORE UPDATE ON spend
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
@@ -75,8 +78,7 @@ class Ledger:
     def __init__(self, path: Path, *, dataset: str) -> None:
         self.path = path
         self.dataset = dataset
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        make_private(path)
         with self._open() as database:
             database.executescript(_SCHEMA)
 
@@ -119,14 +121,14 @@ class Ledger:
         """
         self._afford([*self.spends(), *planned], lifetime)
 
-    def holds(self, receipt: Receipt) -> bool:
-        """Whether this receipt is an entry of this ledger, field by field."""
+    def holds(self, receipt: Receipt, *, cohort: Cohort = "train") -> bool:
+        """Whether this receipt is a cohort's entry in this ledger, field by field."""
         spend = receipt.spend
         with self._open() as database:
             row = database.execute(
                 "SELECT study, round, noise_multiplier, sample_rate, steps FROM spend"
-                " WHERE id = ? AND dataset = ?",
-                (receipt.id, self.dataset),
+                " WHERE id = ? AND dataset = ? AND cohort = ?",
+                (receipt.id, self.dataset, cohort),
             ).fetchone()
         return bool(
             row
@@ -171,9 +173,8 @@ class Ledger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        database = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        database = connect(self.path)
         try:
-            database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             yield database
         finally:

@@ -65,10 +65,12 @@ class Refusal(Spec):
     Attributes:
         error: The class of the error.
         reason: The text of a SiteError; of anything else, that it failed.
+        site: The site's name; None where not even that could be read.
     """
 
     error: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,62}$")]
     reason: Annotated[str, Field(max_length=2000)]
+    site: SiteName | None = None
 
 
 class RequestHeader(Spec):

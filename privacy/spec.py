@@ -68,6 +68,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML: {error}") from None
 
@@ -124,6 +126,10 @@ class Registry(Generic[K]):
             cls = point.load()
             if not (isinstance(cls, type) and issubclass(cls, self.base)):
                 raise ValueError(f"{point.value} is not a {self.base.__name__}")
+            if cls.kind != point.name:
+                raise ValueError(
+                    f"{point.value} is registered as {point.name!r} but is {cls.kind!r}"
+                )
             found[point.name] = cls
         return found
 

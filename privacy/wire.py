@@ -10,7 +10,9 @@ Guarantees:
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -44,7 +46,7 @@ def pack_hello(hello: Hello) -> RecordDict:
     return RecordDict({"header": _header(hello)})
 
 
-def pack_refusal(error: Exception) -> RecordDict:
+def pack_refusal(error: Exception, *, site: str | None = None) -> RecordDict:
     """A site's no, as a message of its own.
 
     Flower would send an exception's text, in simulations a whole traceback with it. A SiteError
@@ -52,13 +54,19 @@ def pack_refusal(error: Exception) -> RecordDict:
     """
     said = isinstance(error, SiteError)
     reason = str(error)[:2000] if said else "failed; the site's own log says where"
-    return RecordDict({"refusal": _header(Refusal(error=type(error).__name__, reason=reason))})
+    reason = reason.encode("utf-8", "replace").decode()
+    # This runs while an error is handled: it must not raise one, whatever the class is called.
+    name = re.sub(r"^[^A-Za-z]+|[^A-Za-z0-9]", "", type(error).__name__)[:63] or "Exception"
+    refusal = Refusal(error=name, reason=reason, site=site)
+    return RecordDict({"refusal": _header(refusal)})
 
 
 def _raise_refusal(content: RecordDict) -> None:
     if set(content) == {"refusal"} and set(content.config_records) == {"refusal"}:
         refusal = _parse(content, Refusal, "refusal")
-        raise SiteError(f"{refusal.error}: {refusal.reason}")
+        error = SiteError(f"{refusal.error}: {refusal.reason}")
+        error.site = refusal.site
+        raise error
 
 
 def unpack_hello(content: RecordDict) -> Hello:
@@ -121,9 +129,9 @@ def pack_release(release: Release, *, contract: Contract, ledger: Ledger) -> Rec
         if receipt is None or not ledger.holds(receipt):
             raise ReleaseBlocked("an update without a charge in the ledger may not leave")
         header, spend = release.header, receipt.spend
-        charged = (receipt.id, spend.study, spend.round)
-        if charged != (header.receipt, header.study, header.round):
-            raise ReleaseBlocked("the update's receipt is for another study or round")
+        charged = {"receipt": receipt.id, **spend.model_dump()}
+        if any(getattr(header, key) != value for key, value in charged.items()):
+            raise ReleaseBlocked("the update's receipt is for another study, round or spend")
     return RecordDict(
         {
             "header": _header(release.header),
@@ -177,6 +185,8 @@ def check_release(release: Release, contract: Contract) -> None:
     if len(set(names)) != len(names) or set(names) != set(header.patients):
         raise ReleaseBlocked("each tally must be named once, with its number of patients")
     for tally in release.tallies:
+        if header.patients[tally.name] != tally.patients:
+            raise ReleaseBlocked(f"{tally.name}: other patients than the header says")
         if tally.name not in contract.tallies:
             raise ReleaseBlocked("a tally that the study does not ask for")
         shape, dtype = contract.tallies[tally.name]
@@ -220,7 +230,9 @@ def _only(content: RecordDict, names: set[str]) -> None:
 
 
 def _arrays(arrays: Mapping[str, NDArray[Any]]) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.ascontiguousarray(value)) for name, value in arrays.items()})
+    return ArrayRecord(
+        {name: Array(np.asarray(value, order="C")) for name, value in arrays.items()}
+    )
 
 
 def _numpy(name: str, array: Array, *, shape: tuple[int, ...] | None, dtype: str) -> NDArray[Any]:
@@ -229,14 +241,27 @@ def _numpy(name: str, array: Array, *, shape: tuple[int, ...] | None, dtype: str
         raise ReleaseBlocked("an array that the study does not ask for")
     if tuple(array.shape) != tuple(shape) or array.dtype != dtype:
         raise ReleaseBlocked(f"{name}: must be {dtype} of shape {tuple(shape)}")
+    if min(shape, default=0) < 0:
+        raise ReleaseBlocked(f"{name}: a negative length")
     if len(array.data) != math.prod(shape) * np.dtype(dtype).itemsize + NPY_HEADER:
         raise ReleaseBlocked(f"{name}: its data is not one array of shape {tuple(shape)}")
-    try:
-        value = array.numpy()
-    except (TypeError, ValueError, EOFError, OSError):
-        raise ReleaseBlocked(f"{name}: its data is not an array") from None
+    if array.stype != "numpy.ndarray" or array.data[:NPY_HEADER] != _npy_header(shape, dtype):
+        raise ReleaseBlocked(f"{name}: its data is not an array")
+    value = np.frombuffer(array.data, dtype, offset=NPY_HEADER).reshape(shape).copy()
     _check_array(name, value, shape=tuple(shape), dtype=dtype)
     return value
+
+
+def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
+    """What numpy writes before an array of this shape. Compared rather than parsed: numpy's
+    reader takes zip archives, pickles and headers that say petabytes, and a header that is
+    free to vary has room to hide something in.
+    """
+    made = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        made, {"shape": tuple(shape), "fortran_order": False, "descr": np.dtype(dtype).str}
+    )
+    return made.getvalue()
 
 
 def _check_array(name: str, value: NDArray[Any], *, shape: tuple[int, ...], dtype: str) -> None:

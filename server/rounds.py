@@ -100,7 +100,7 @@ class Rounds:
             try:
                 hello = wire.unpack_hello(_content(reply))
             except SiteError as error:
-                self._refused(f"node {reply.node}", 0, str(error))
+                self._refused(error.site or f"node {reply.node}", 0, str(error))
                 continue
             if hello.site in found:
                 self._refused(hello.site, 0, "two nodes say that they are this site")

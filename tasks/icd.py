@@ -14,7 +14,7 @@ Level = Literal["category", "full"]
 
 # A letter, a digit, a digit or letter; then up to four more (ICD-10-CM Official Guidelines,
 # section I.A.2: categories have three characters, codes up to seven).
-_SHAPE = re.compile(r"[A-Z][0-9][0-9A-Z]([0-9A-Z]{0,4})")
+_SHAPE = re.compile(r"([A-Z][0-9][0-9A-Z])(?:\.?([0-9A-Z]{1,4}))?")
 
 
 @cache
@@ -34,11 +34,10 @@ def written(code: str) -> str | None:
     >>> written("e1165"), written("I10"), written("4112"), written(" n17.9 ")
     ('E11.65', 'I10', None, 'N17.9')
     """
-    bare = code.strip().upper().replace(".", "", 1)
-    match = _SHAPE.fullmatch(bare)
+    match = _SHAPE.fullmatch(code.strip().upper())
     if match is None:
         return None
-    return f"{bare[:3]}.{bare[3:]}" if match[1] else bare
+    return f"{match[1]}.{match[2]}" if match[2] else match[1]
 
 
 def at_level(code: str, level: Level) -> str | None:

@@ -103,7 +103,7 @@ def auprc_bound(sums: NDArray[np.int64]) -> float:
     tp_before = np.concatenate([[0], np.cumsum(sums[1][::-1])])[:-1]
     fp_before = np.concatenate([[0], np.cumsum(sums[0][::-1])])[:-1]
     p, n = sums[1][::-1], sums[0][::-1]
-    tied = (p > 0) & (n > 0)
+    tied = p > 0
     tp_before, fp_before, p, n = (value[tied] for value in (tp_before, fp_before, p, n))
     best = (tp_before + p) / (tp_before + p + fp_before)
     worst = (tp_before + 1) / (tp_before + 1 + fp_before + n)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from tasks.heads.head import Head, HeadSpec, mean_chunk
+from tasks.heads.head import Head, HeadSpec, Number, mean_chunk
 
 
 class CodeQueryHead(Head):
@@ -22,7 +22,6 @@ class CodeQueryHead(Head):
         outputs = len(questions)
         self.spec = spec
         self.pick = nn.Linear(dim, dim, bias=False)
-        self.pick.requires_grad_(spec.train_pick)
         self.score = nn.Linear(dim, dim, bias=False)
         # A bias per code, written as a map of one constant: Opacus knows Linear, and a bare
         # parameter would need a rule of its own.
@@ -68,20 +67,17 @@ class CodeQuery(HeadSpec):
         bias: As in `Linear`.
         bias_scale: How fast the biases learn beside the maps: they are trained as
             `bias_scale * b`.
-        train_pick: Whether U is trained; left at the identity it costs no bytes and no share of
-            the clipped gradient.
         residual: Adds a zero-started linear map of the stay's mean vector (D numbers a code).
         residual_scale: Factor on that map's input.
     """
 
     kind: ClassVar[str] = "code-query"
-    sharpness: float = 15.0
-    scale: float = 30.0
-    bias: float = -11.0
-    bias_scale: Annotated[float, Field(gt=0)] = 10.0
-    train_pick: bool = True
+    sharpness: Number = 15.0
+    scale: Number = 30.0
+    bias: Number = -11.0
+    bias_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     residual: bool = False
-    residual_scale: float = 1.0
+    residual_scale: Number = 1.0
 
     def build(
         self, *, dim: int, outputs: int, questions: Float[Tensor, "L D"] | None = None

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from privacy.spec import Kind
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 Weights = dict[str, NDArray[np.float32]]
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tasks.heads.head import Head, HeadSpec, mean_chunk
+from tasks.heads.head import Head, HeadSpec, Number, mean_chunk
 
 
 class LinearHead(Head):
@@ -44,8 +44,8 @@ class Linear(HeadSpec):
     """
 
     kind: ClassVar[str] = "linear"
-    scale: float = 1.0
-    bias: float = -3.0
+    scale: Number = 1.0
+    bias: Number = -3.0
 
     def build(
         self, *, dim: int, outputs: int, questions: Float[Tensor, "L D"] | None = None

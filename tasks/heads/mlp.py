@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from tasks.heads.head import Head, HeadSpec, mean_chunk, normal_
+from tasks.heads.head import Head, HeadSpec, Number, mean_chunk, normal_
 
 
 class MlpHead(Head):
@@ -58,8 +58,8 @@ class Mlp(HeadSpec):
     hidden: Annotated[
         tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(min_length=1, max_length=8)
     ] = (512,)
-    scale: float = 1.0
-    bias: float = -3.0
+    scale: Number = 1.0
+    bias: Number = -3.0
 
     def build(
         self, *, dim: int, outputs: int, questions: Float[Tensor, "L D"] | None = None

@@ -1,0 +1,179 @@
+"""jsonl: every kind of bad input is a one-line error or a counted skip, never content."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from builders import patient
+
+from client.sources.jsonl import UNDATED, Jsonl
+from client.sources.source import Attrition
+from privacy.errors import SourceBroken
+
+CANARY = "Zebulon Quagmire"
+
+
+def read(path: Path, **fields: object):
+    source = Jsonl.model_validate({"paths": [path.name], **fields})
+    attrition = Attrition()
+    return list(source.patients(root=path.parent, attrition=attrition)), attrition
+
+
+DOCUMENTS = {"layout": "documents", "undated": True, "columns": {"patient": "id"}}
+
+
+def document(number: int, **changes: object) -> dict[str, object]:
+    return {"id": f"d{number}", "text": f"words {number}", "codes": ["I10"], **changes}
+
+
+def test_a_patient_comes_with_stays_and_notes_in_order_of_time(write_lines):
+    late = {"at": "2024-01-05T11:00:00+01:00", "kind": "discharge", "text": "late"}
+    early = {"at": "2024-01-02T11:00:00Z", "kind": "progress", "text": "early"}
+    found, attrition = read(write_lines(patient(1, notes=[late, early])))
+    (one,) = found
+    assert [note.text for note in one.notes] == ["early", "late"]
+    assert one.notes[1].at.utcoffset().total_seconds() == 3600
+    assert one.stays[0].codes == ("I10", "E11.9")
+    assert attrition.counts == {}
+
+
+def test_gzip_is_read_as_plain_text_is(tmp_path, write_lines):
+    plain = write_lines(patient(1), patient(2))
+    packed = tmp_path / "patients.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert read(packed)[0] == read(plain)[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["{broken " + CANARY], "line 1: is not JSON"),
+        ([patient(1), "[1, 2]"], "line 2: must be a JSON object"),
+        ([patient(1), {"id": "", "note": CANARY}], "line 2: id:"),
+        ([{"notes": [], "name": CANARY}], "line 1: id: Field required"),
+        ([patient(1), patient(2), patient(1)], "line 3: its patient's id stood at"),
+        (
+            [patient(1, notes=[{"at": "2024-01-05T11:00:00", "text": CANARY}])],
+            "line 1: notes.0.at: Input should have timezone info",
+        ),
+        ([patient(1, stays=[{"id": CANARY}])], "line 1: stays.0.admitted: Field required"),
+        ([patient(1, stays=CANARY)], "line 1: stays:"),
+    ],
+)
+def test_a_broken_line_stops_with_its_place_and_without_its_content(write_lines, lines, said):
+    with pytest.raises(SourceBroken) as error:
+        read(write_lines(*lines))
+    assert said in str(error.value)
+    assert CANARY not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SourceBroken, match=r"absent\.jsonl: cannot be read \(FileNotFoundError\)"):
+        read(tmp_path / "absent.jsonl")
+
+
+def test_a_file_in_another_encoding_is_refused_by_name(tmp_path):
+    (tmp_path / "latin.jsonl").write_bytes('{"id": "José"}\n'.encode("latin-1"))
+    with pytest.raises(SourceBroken, match=r"latin\.jsonl: is not UTF-8"):
+        read(tmp_path / "latin.jsonl")
+
+
+def test_what_cannot_be_used_is_counted_with_its_first_place(write_lines):
+    backwards = {
+        "id": "s",
+        "admitted": "2024-01-05T00:00:00Z",
+        "discharged": "2024-01-01T00:00:00Z",
+    }
+    blank = {"at": "2024-01-05T11:00:00Z", "text": "  \n "}
+    none = {"at": "2024-01-05T11:00:00Z"}
+    found, attrition = read(
+        write_lines(
+            patient(1),
+            patient(2, notes=[]),
+            patient(3, notes=[blank, none]),
+            patient(4, stays=[backwards]),
+        )
+    )
+    assert [one.id for one in found] == ["p1", "p4"]
+    assert attrition.counts == {
+        "patients without notes": 2,
+        "notes without text": 2,
+        "stays discharged before they began": 1,
+    }
+    assert attrition.first["patients without notes"] == "patients.jsonl line 2"
+    assert attrition.first["notes without text"] == "patients.jsonl line 3"
+
+
+def test_a_document_is_a_patient_with_one_stay_and_one_note(write_lines):
+    (one,), _ = read(write_lines(document(1)), **DOCUMENTS)
+    assert (one.id, one.stays[0].codes, one.notes[0].text) == ("d1", ("I10",), "words 1")
+    assert one.stays[0].discharged == one.notes[0].at == UNDATED
+
+
+def test_documents_without_times_are_an_error_unless_the_site_says_so(write_lines):
+    with pytest.raises(SourceBroken, match=r"line 1: stays\.0\.admitted"):
+        read(write_lines(document(1)), **(DOCUMENTS | {"undated": False}))
+
+
+def test_documents_of_one_patient_that_stand_together_are_one_patient(write_lines):
+    columns = {"patient": "who", "stay": "stay"}
+    lines = [
+        document(1, who="a", stay="s1", codes=["I10"]),
+        document(2, who="a", stay="s1", codes=["I10", "E11"]),
+        document(3, who="a", stay="s2", codes=["J18"]),
+        document(4, who="b", stay="s1", codes=["N17"]),
+    ]
+    found, _ = read(write_lines(*lines), **(DOCUMENTS | {"columns": columns}))
+    assert [one.id for one in found] == ["a", "b"]
+    assert [stay.codes for stay in found[0].stays] == [("I10", "E11"), ("J18",)]
+    assert len(found[0].notes) == 3
+
+
+def test_a_patient_that_comes_back_later_is_refused(write_lines):
+    with pytest.raises(SourceBroken, match=r"line 3: .* stood at patients\.jsonl line 1"):
+        read(write_lines(document(1), document(2), document(1)), **DOCUMENTS)
+
+
+def test_the_data_may_fix_who_is_held_out(write_lines):
+    part = {"column": "split", "train": ["train"], "heldout": ["dev"]}
+    lines = [document(1, split="train"), document(2, split="dev"), document(3, split="test")]
+    found, attrition = read(write_lines(*lines), part=part, **DOCUMENTS)
+    assert [(one.id, one.part) for one in found] == [("d1", "train"), ("d2", "heldout")]
+    assert attrition.counts == {"documents in no part of the split": 1}
+
+
+def test_a_cut_gives_every_patient_to_exactly_one_site(write_lines):
+    places = ["x"] * 5 + ["y"] * 3 + ["z"] * 2 + ["w"]
+    path = write_lines(*(document(n, place=place) for n, place in enumerate(places)))
+    source = Jsonl.model_validate({"paths": [path.name], **DOCUMENTS})
+    pieces = source.cut("place", largest=2, rest="others", root=path.parent)
+    assert [(piece.name, piece.training_patients) for piece in pieces] == [
+        ("x", 5),
+        ("y", 3),
+        ("others", 3),
+    ]
+    ids = [
+        one.id
+        for piece in pieces
+        for one in piece.source.patients(root=path.parent, attrition=Attrition())
+    ]
+    assert sorted(ids) == sorted(f"d{n}" for n in range(len(places)))
+
+
+def test_a_cut_counts_training_patients_only(write_lines):
+    part = {"column": "split", "train": ["train"], "heldout": ["dev"]}
+    lines = [document(n, place="x", split="dev" if n else "train") for n in range(4)]
+    path = write_lines(*lines, document(9, place="y", split="train"))
+    source = Jsonl.model_validate({"paths": [path.name], "part": part, **DOCUMENTS})
+    pieces = source.cut("place", largest=5, rest="others", root=path.parent)
+    assert {piece.name: piece.training_patients for piece in pieces} == {"x": 1, "y": 1}
+
+
+def test_a_column_that_is_not_there_is_named(write_lines):
+    path = write_lines(document(1))
+    source = Jsonl.model_validate({"paths": [path.name], **DOCUMENTS})
+    with pytest.raises(ValueError, match=r"line 1: no column 'journal'"):
+        source.cut("journal", largest=2, rest="others", root=path.parent)

@@ -1,0 +1,75 @@
+"""Small studies and sites for the tests: no model to load, seconds to run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before anything imports Flower: no telemetry, no update check, no install at run time.
+os.environ |= {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_OFFLINE": "1",
+}
+
+import pytest
+import tomli_w
+from builders import Tables, simulation_table, site_table, study_table
+
+from client.site import Site
+from tasks.study import Study
+
+
+@pytest.fixture
+def study() -> Study:
+    """The tiny private study."""
+    return Study.parse_table(study_table(), where="tiny")
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a study file with a simulation; gives its path."""
+
+    def write(simulation: Tables | None = None, **changes: Any) -> Path:
+        path = tmp_path / "tiny.toml"
+        table = study_table(**changes) | {"simulation": simulation or simulation_table()}
+        path.write_text(tomli_w.dumps(table), "utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Callable[..., Site]:
+    """Writes a site.toml in a folder of its own and reads it."""
+
+    def make(name: str = "ash", **changes: Any) -> Site:
+        table = site_table(name) | {
+            "policy": {"lifetime": {"epsilon": 8.0}, "smallest_count": 0},
+            "test_seed": 5,
+        }
+        path = tmp_path / "sites" / name / "site.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(tomli_w.dumps(table | changes), "utf-8")
+        return Site.read(path)
+
+    return make
+
+
+@pytest.fixture
+def write_lines(tmp_path: Path) -> Callable[..., Path]:
+    """Writes JSON lines; a string is written as it is."""
+
+    def write(*lines: object, name: str = "patients.jsonl") -> Path:
+        text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+        path = tmp_path / name
+        path.write_text(text + "\n", "utf-8")
+        return path
+
+    return write

@@ -1,0 +1,408 @@
+"""The store: what is on the disk, and that nothing is embedded twice."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embeddings.chunker import Chunker
+from embeddings.hashing import HashingEncoder
+from embeddings.store import VectorStore, embed
+
+ROOT = Path(__file__).parents[2]
+CHUNKER = Chunker(tokens=2, stride=2)
+IDENTITY = "f" * 64
+SECRET = b"s" * 32
+NAME = "Wilhelmina Featherstonehaugh"
+
+
+class Counting(HashingEncoder):
+    """The hashing encoder, with what it was asked for."""
+
+    def __init__(self, dim: int = 8) -> None:
+        super().__init__(dim)
+        self.asked: list[list[str]] = []
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        self.asked.append(list(texts))
+        return super().encode(texts)
+
+    @property
+    def chunks(self) -> list[str]:
+        return [chunk for texts in self.asked for chunk in texts]
+
+
+def opened(folder: Path, *, identity: str = IDENTITY, dim: int = 8, secret: bytes = SECRET):
+    return VectorStore(folder / "vectors.sqlite", identity=identity, dim=dim, secret=secret)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[VectorStore]:
+    with opened(tmp_path) as store:
+        yield store
+
+
+def filled(store: VectorStore, texts: Sequence[str], *, batch: int = 256) -> tuple[int, Counting]:
+    encoder = Counting()
+    return embed(texts, store=store, encoder=encoder, chunker=CHUNKER, batch=batch), encoder
+
+
+def right(store: VectorStore, text: str) -> bool:
+    """Whether the store holds this text's vectors and no others."""
+    encoder = HashingEncoder(8)
+    expected = encoder.encode(CHUNKER.chunks(text, encoder.spans))
+    return np.array_equal(store.get(store.key(text)), expected)
+
+
+# --- The file -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 5])
+def test_vectors_come_back_as_they_were_put(tmp_path: Path, chunks: int):
+    vectors = np.random.default_rng(0).normal(size=(chunks, 8)).astype(np.float32)
+    with opened(tmp_path) as store:
+        key = store.key("a note")
+        assert key not in store
+        store.put({key: vectors, store.key("another"): vectors + 1})
+    with opened(tmp_path) as store:
+        assert key in store
+        assert store.get(key).dtype == np.float32
+        assert store.get(key).shape == (chunks, 8)
+        np.testing.assert_array_equal(store.get(key), vectors)
+        np.testing.assert_array_equal(store.get(store.key("another")), vectors + 1)
+
+
+def test_vectors_of_other_layout_are_kept_by_value(store: VectorStore):
+    vectors = np.arange(24, dtype=np.float64).reshape(8, 3).T
+    store.put({b"k": vectors})
+    np.testing.assert_array_equal(store.get(b"k"), vectors.astype(np.float32))
+
+
+def test_the_file_holds_little_endian_float32_whatever_the_machine(store: VectorStore):
+    store.put({b"k": np.array([[1, -2, 0, 0, 0, 0, 0, 0.5]], ">f4")})
+    [row] = store._database.execute("SELECT key, chunks, vectors FROM note").fetchall()
+    assert row == (b"k", 1, bytes.fromhex("0000803f000000c0" + "00" * 20 + "0000003f"))
+
+
+def test_what_was_never_embedded_is_a_key_error(store: VectorStore):
+    with pytest.raises(KeyError, match=store.key("a note").hex()):
+        store.get(store.key("a note"))
+
+
+@pytest.mark.parametrize("dim", [4, 7, 9, 16])
+def test_an_entry_of_another_width_is_a_key_error(tmp_path: Path, dim: int):
+    with opened(tmp_path, dim=8) as store:
+        store.put({b"k": np.ones((2, 8), np.float32)})
+    with opened(tmp_path, dim=dim) as store, pytest.raises(KeyError):
+        store.get(b"k")
+
+
+def test_a_key_is_a_keyed_hash_of_identity_and_text(tmp_path: Path):
+    with opened(tmp_path) as store:
+        expected = hmac.digest(SECRET, IDENTITY.encode() + b"\0a note", "sha256")
+        assert store.key("a note") == expected
+        assert len(expected) == 32
+        keys = {expected, store.key("a note "), store.key("")}
+    with opened(tmp_path, secret=b"t" * 32) as store:
+        keys.add(store.key("a note"))
+    with opened(tmp_path, identity="e" * 64) as store:
+        keys.add(store.key("a note"))
+    assert len(keys) == 5
+
+
+def test_another_secret_or_identity_finds_nothing(tmp_path: Path):
+    with opened(tmp_path) as store:
+        filled(store, ["a note"])
+    for other in ({"secret": b"t" * 32}, {"identity": "e" * 64}):
+        with opened(tmp_path, **other) as store:
+            assert store.key("a note") not in store
+            assert filled(store, ["a note"])[0] == 1
+
+
+def test_no_text_and_no_plain_hash_of_it_is_on_the_disk(tmp_path: Path):
+    text = f"{NAME} was admitted with sepsis."
+    store = opened(tmp_path)
+    filled(store, [text])
+    key = store.key(text)
+    content = b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))  # the log too
+    store.close()
+    content += (tmp_path / "vectors.sqlite").read_bytes()
+    assert key in content  # what is searched is what is kept
+    chunks = CHUNKER.chunks(text, HashingEncoder(8).spans)
+    for said in [*text.split(), *chunks, text, SECRET.decode()]:
+        assert said.encode() not in content
+        assert said.encode("utf-16-le") not in content
+    for plain in (text, *chunks, f"{IDENTITY}\0{text}"):
+        digest = hashlib.sha256(plain.encode()).digest()
+        assert digest not in content
+        assert digest.hex().encode() not in content
+
+
+def test_the_file_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path):
+    before = os.umask(0)
+    try:
+        with opened(tmp_path / "new" / "folder") as store:
+            filled(store, ["a note"])
+            made = sorted((tmp_path / "new" / "folder").iterdir())
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made}
+    finally:
+        os.umask(before)
+    assert modes.keys() >= {"vectors.sqlite", "vectors.sqlite-wal"}
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_put_that_fails_keeps_nothing_and_the_store_goes_on(store: VectorStore):
+    [[pages]] = store._database.execute("PRAGMA page_count").fetchall()
+    store._database.execute(f"PRAGMA max_page_count = {pages + 2}")  # a disk that is nearly full
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        store.put({b"small": np.ones((1, 8)), b"large": np.ones((9999, 8))})
+    assert b"small" not in store
+    store.put({b"next": np.ones((1, 8))})
+    assert b"next" in store
+
+
+def test_a_put_that_is_refused_keeps_nothing_and_the_store_goes_on(store: VectorStore):
+    with pytest.raises(sqlite3.IntegrityError):
+        store.put({b"good": np.ones((1, 8)), "no bytes": np.ones((1, 8))})
+    assert b"good" not in store
+    store.put({b"next": np.ones((1, 8))})
+    assert b"next" in store
+
+
+# --- Embedding ------------------------------------------------------------------------------
+
+
+def test_a_text_is_embedded_by_its_chunks(store: VectorStore):
+    done, encoder = filled(store, ["one two three four five"])
+    assert done == 1
+    assert encoder.chunks == ["one two", "three four", "five"]
+    assert right(store, "one two three four five")
+
+
+def test_only_what_is_missing_is_embedded(store: VectorStore):
+    filled(store, ["a b", "c d"])
+    done, encoder = filled(store, ["c d", "e f", "a b"])
+    assert done == 1
+    assert encoder.chunks == ["e f"]
+    assert all(right(store, text) for text in ["a b", "c d", "e f"])
+
+
+def test_nothing_missing_asks_the_encoder_for_nothing(store: VectorStore):
+    filled(store, ["a b"])
+    assert filled(store, ["a b"])[1].asked == []
+    assert filled(store, [])[1].asked == []
+
+
+@pytest.mark.parametrize("batch", [1, 2, 256])
+def test_a_text_that_comes_twice_is_embedded_once(store: VectorStore, batch: int):
+    done, encoder = filled(store, ["a b", "a b", "c d", "a b"], batch=batch)
+    assert done == 2
+    assert sorted(encoder.chunks) == ["a b", "c d"]
+
+
+def test_a_text_without_tokens_is_kept_as_no_chunks(store: VectorStore):
+    done, encoder = filled(store, ["", "a b", "..."])
+    assert done == 3
+    assert encoder.chunks == ["a b"]
+    assert store.get(store.key("")).shape == (0, 8)
+    assert filled(store, ["", "..."])[0] == 0
+
+
+def test_texts_without_tokens_alone_are_kept_too(store: VectorStore):
+    assert filled(store, ["", "..."])[0] == 2
+    assert store.get(store.key("...")).shape == (0, 8)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 256])
+def test_at_most_a_batch_of_chunks_and_one_text_is_held(store: VectorStore, batch: int):
+    texts = [" ".join(f"w{n}x{k}" for k in range(n % 7)) for n in range(1, 40) for _ in range(2)]
+    longest = 3
+    done, encoder = filled(store, texts, batch=batch)
+    assert done == len(set(texts))
+    assert all(len(asked) <= batch - 1 + longest for asked in encoder.asked)
+    assert all(len(asked) >= batch for asked in encoder.asked[:-1])
+    assert all(right(store, text) for text in texts)
+
+
+def test_texts_are_read_as_a_stream(store: VectorStore):
+    encoder = Counting()
+
+    def stream() -> Iterator[str]:
+        for number in range(6):
+            assert len(encoder.chunks) == number // 2 * 2  # each two were embedded before more
+            yield f"text {number}"
+
+    assert embed(stream(), store=store, encoder=encoder, chunker=CHUNKER, batch=2) == 6
+
+
+def test_progress_adds_up_to_what_was_embedded(store: VectorStore):
+    filled(store, ["a b"])
+    said: list[int] = []
+    texts = ["a b", "c d", "e f", "g h", ""]
+    done = embed(
+        texts, store=store, encoder=Counting(), chunker=CHUNKER, batch=2, progress=said.append
+    )
+    assert (sum(said), done) == (4, 4)
+    assert len(said) == 2
+
+
+# --- Processes ------------------------------------------------------------------------------
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from embeddings.chunker import Chunker
+from embeddings.hashing import HashingEncoder
+from embeddings.store import VectorStore, embed
+
+path, first, last, hang = Path(sys.argv[1]), *map(int, sys.argv[2:])
+
+class Hanging(HashingEncoder):
+    calls = 0
+
+    def encode(self, texts):
+        Hanging.calls += 1
+        if Hanging.calls == hang:
+            print("hanging", flush=True)
+            time.sleep(600)
+        return super().encode(texts)
+
+print("ready", flush=True)
+sys.stdin.readline()
+with VectorStore(path, identity="f" * 64, dim=8, secret=b"s" * 32) as store:
+    texts = [f"note number {n}" for n in range(first, last)]
+    chunker = Chunker(tokens=2, stride=2)
+    print(embed(texts, store=store, encoder=Hanging(8), chunker=chunker, batch=10), flush=True)
+"""
+
+
+@contextmanager
+def children(
+    folder: Path, *ranges: tuple[int, int], hang: int = 0
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that each embed the notes of a range, all let go at the same moment.
+
+    `hang` is the call of the encoder that never comes back.
+    """
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(folder / "vectors.sqlite"), *map(str, (*of, hang))],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for of in ranges
+    ]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate(timeout=30)
+
+
+def embedded(process: subprocess.Popen[str]) -> int:
+    """How many notes a child embedded; what it complained of, if it failed."""
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 0, complained
+    return int(said)
+
+
+def notes(count: int) -> list[str]:
+    return [f"note number {n}" for n in range(count)]
+
+
+def test_a_run_killed_half_way_is_taken_up_where_it_was(tmp_path: Path):
+    # Two chunks a note, so five notes a batch: three batches are committed, the fourth is
+    # under way when the process is killed.
+    with children(tmp_path, (0, 40), hang=4) as [process]:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hanging\n"
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(timeout=30) == -signal.SIGKILL
+    with opened(tmp_path) as store:
+        kept = [text for text in notes(40) if store.key(text) in store]
+        assert kept == notes(15)
+        done, encoder = filled(store, notes(40), batch=10)
+        assert done == 25
+        assert len(encoder.chunks) == 2 * 25
+        assert all(right(store, text) for text in notes(40))
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["made-before", "made-by-each"])
+def test_several_processes_fill_one_store(tmp_path: Path, made: bool):
+    if made:
+        opened(tmp_path).close()
+    with children(tmp_path, (0, 200), (100, 300), (200, 400)) as processes:
+        counts = [embedded(process) for process in processes]
+    assert all(count <= 200 for count in counts)
+    assert sum(counts) >= 400
+    with opened(tmp_path) as store:
+        assert filled(store, notes(400))[0] == 0
+        assert all(right(store, text) for text in notes(400))
+
+
+@pytest.mark.parametrize("lock", ["DEFERRED", "IMMEDIATE", "EXCLUSIVE"])
+def test_opening_a_store_waits_while_another_is_making_it(tmp_path: Path, lock: str):
+    # What another process holds while it turns the new file's log on, drawn out.
+    maker = sqlite3.connect(
+        tmp_path / "vectors.sqlite", isolation_level=None, check_same_thread=False
+    )
+    maker.execute(f"BEGIN {lock}")
+    maker.execute("SELECT * FROM sqlite_master").fetchall()
+    done = threading.Timer(0.3, maker.execute, ["ROLLBACK"])
+    done.start()
+    try:
+        with opened(tmp_path) as store:
+            assert store._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            assert filled(store, ["a note"])[0] == 1
+    finally:
+        done.join()
+        maker.close()
+
+
+def test_opening_a_store_twice_in_a_process_loses_nothing_of_another(tmp_path: Path):
+    # A process that closes any descriptor of a file gives up all its locks on that file; SQLite
+    # then lets another process delete the log that this one still writes to.
+    with opened(tmp_path) as first, opened(tmp_path) as second:
+        first.put({b"before": np.ones((1, 8))})
+        with children(tmp_path, (0, 5)) as [process]:
+            assert embedded(process) == 5
+        second.put({b"after": np.ones((1, 8))})
+        with children(tmp_path, (5, 10)) as [process]:
+            assert embedded(process) == 5
+        assert all(text in first for text in map(first.key, notes(10)))
+    with opened(tmp_path) as store:
+        kept = [key in store for key in (b"before", b"after", *map(store.key, notes(10)))]
+        assert all(kept)
+
+
+def test_a_reader_sees_what_another_process_commits(tmp_path: Path):
+    with opened(tmp_path) as store:
+        assert store.key("note number 3") not in store
+        with children(tmp_path, (0, 5)) as [process]:
+            assert embedded(process) == 5
+        assert right(store, "note number 3")

@@ -1,0 +1,170 @@
+"""Whole federations on synthetic hospitals: the result, the refusals, the two engines."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import simulation_table, site_table
+
+from client.site import Site
+from experiments.simulate.result import Result
+from experiments.simulate.run import SimulationFailed, simulate
+from server.checkpoint import load_weights
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
+]
+
+
+class Silent:
+    """A `Screen` that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.events: list[dict[str, Any]] = []
+
+    def study(self, study, sites, engine) -> None:
+        self.said.append("study")
+
+    def preparing(self, site, what, done, total) -> None:
+        self.said.append(what)
+
+    def prepared(self, left_out) -> None:
+        self.said.append("prepared")
+
+    def event(self, event) -> None:
+        self.events.append(event)
+
+    def baseline(self, what, done, total) -> None:
+        self.said.append(what)
+
+    def result(self, result, places) -> None:
+        self.run = places.run
+
+
+def run(path: Path, home: Path, **options: Any) -> tuple[Result, Silent]:
+    screen = Silent()
+    options = {"engine": "in-process", "data": path.parent, "with_baselines": False} | options
+    return simulate(path, home=home, screen=screen, **options), screen
+
+
+def test_a_simulation_ends_with_the_result_that_is_promised(study_file, tmp_path):
+    result, screen = run(study_file(), tmp_path / "home", with_baselines=True)
+    table = json.loads(result.model_dump_json())
+    assert set(table) >= {"study", "digest", "engine", "sites", "rounds", "final"}
+    assert set(table["final"]) == {
+        "micro_f1",
+        "macro_f1",
+        "map",
+        "p_at_8",
+        "auprc",
+        "epsilon",
+        "delta",
+    }
+    assert [row["number"] for row in table["rounds"]] == [1, 2]
+    assert {"metrics", "epsilon", "bytes_down", "bytes_up", "seconds"} <= set(table["rounds"][0])
+    assert [site["name"] for site in table["sites"]] == ["ash", "birch"]
+    for site in table["sites"]:
+        assert site["epsilon"] == pytest.approx(table["final"]["epsilon"])
+        for which in ("local", "federated", "pooled"):
+            assert 0 < site[which]["map"] <= 1
+    assert 7.8 < table["final"]["epsilon"] <= 8
+    assert table["final"]["map"] == table["rounds"][-1]["metrics"]["map"]
+    for said in ("reading", "embedding", "ash alone", "pooled"):
+        assert said in screen.said
+    ledger = Site.read(screen.run / "sites" / "ash" / "site.toml").open_ledger()
+    assert ledger.epsilon(delta=1e-5) == pytest.approx(table["final"]["epsilon"])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(study_file, tmp_path):
+    path = study_file()
+    first, _ = run(path, tmp_path)
+    again, _ = run(path, tmp_path)
+    other, _ = run(study_file(simulation_table(seed=6)), tmp_path)
+    bits = [Path(found.weights).read_bytes() for found in (first, again, other)]
+    assert bits[0] == bits[1]
+    assert bits[0] != bits[2]
+
+
+def test_both_engines_give_the_same_weights_bit_for_bit(study_file, tmp_path):
+    path = study_file()
+    here, _ = run(path, tmp_path / "home")
+    ray, screen = run(path, tmp_path / "home", engine="flower")
+    mine, theirs = load_weights(Path(here.weights)), load_weights(Path(ray.weights))
+    assert set(mine) == set(theirs)
+    for name, value in mine.items():
+        np.testing.assert_array_equal(value, theirs[name])
+    assert [row.metrics for row in here.rounds] == [row.metrics for row in ray.rounds]
+    assert here.final == ray.final
+    # Two rounds and an evaluation of two sites came back from Ray's own processes.
+    assert [e["event"] for e in screen.events].count("reply") == 6
+    assert not _left_over(screen.run)
+
+
+def _left_over(run_folder: Path) -> list[str]:
+    """Command lines of processes that still name this run."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(run_folder) in line and int(process.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+def test_a_site_that_would_exceed_its_lifetime_refuses_and_the_others_finish(study_file, tmp_path):
+    poor = site_table("poor", policy={"lifetime": {"epsilon": 2.0}, "smallest_count": 0})
+    sites = simulation_table(site_table("ash"), site_table("birch"), poor)
+    result, screen = run(study_file(sites), tmp_path / "home")
+    by_name = {site.name: site for site in result.sites}
+    assert "BudgetExhausted: lifetime epsilon is 2" in (by_name["poor"].refused or "")
+    assert by_name["poor"].epsilon is None
+    assert by_name["ash"].epsilon == by_name["birch"].epsilon == result.final.epsilon
+    assert len(result.rounds) == 2
+    ledger = Site.read(screen.run / "sites" / "poor" / "site.toml").open_ledger()
+    assert ledger.spends() == ()
+
+
+def test_a_site_whose_policy_does_not_name_off_refuses_training_without_privacy(
+    study_file, tmp_path
+):
+    willing = {"lifetime": {"epsilon": float("inf")}, "mechanisms": ["off"], "smallest_count": 0}
+    sites = simulation_table(site_table("ash", policy=willing), site_table("birch"))
+    result, _ = run(study_file(sites, privacy={"kind": "off"}), tmp_path / "home")
+    by_name = {site.name: site for site in result.sites}
+    assert "policy.mechanisms allows dp-sgd" in (by_name["birch"].refused or "")
+    assert by_name["ash"].refused is None
+    assert result.final.epsilon is None
+
+
+def test_when_nobody_takes_part_the_reasons_are_told(study_file, tmp_path):
+    nobody = simulation_table(policy={"lifetime": {"epsilon": 0.5}})
+    with pytest.raises(SimulationFailed, match=r"0 sites take part.*BudgetExhausted"):
+        run(study_file(nobody), tmp_path / "home")
+
+
+def test_a_site_with_broken_records_says_so_and_the_others_finish(study_file, tmp_path):
+    (tmp_path / "broken.jsonl").write_text("{not json at all, Zebulon\n")
+    broken = site_table("broken", source={"kind": "jsonl", "paths": ["broken.jsonl"]})
+    sites = simulation_table(site_table("ash"), broken)
+    result, _ = run(study_file(sites), tmp_path / "home")
+    said = {site.name: site.refused for site in result.sites}
+    assert said["ash"] is None
+    assert "broken.jsonl line 1: is not JSON" in (said["broken"] or "")
+    assert "Zebulon" not in result.model_dump_json()
+
+
+def test_vectors_are_kept_between_runs(study_file, tmp_path):
+    path = study_file()
+    _, first = run(path, tmp_path / "home")
+    _, second = run(path, tmp_path / "home")
+    assert "embedding" in first.said
+    assert "embedding" not in second.said

@@ -1,0 +1,286 @@
+"""The round loop against sites that lie, fail and fall silent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import study_table
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from experiments.simulate.in_process import InProcessGrid, _identity
+from privacy import wire
+from privacy.errors import StudyRefused
+from privacy.fingerprint import code_fingerprint
+from privacy.release import Hello, Release, ReleaseHeader, Tally
+from server.checkpoint import load_weights
+from server.journal import Follower, Journal
+from server.rounds import Rounds, TooFewSites
+from server.tracking import Tracking
+from tasks import tallies
+from tasks.study import Study
+
+NAMES = ("ash", "birch", "cedar", "dogwood")
+DECLARED = {"ash": 100, "birch": 300, "cedar": 100, "dogwood": 500}
+ENCODER = "e" * 64
+
+
+class Sites:
+    """Stands in for four sites: each sends weights filled with a number of its own."""
+
+    def __init__(self, study: Study, **wrong: object) -> None:
+        self.study = study
+        self.wrong = wrong
+        self.asked: list[tuple[str, str, int]] = []
+        self.app = ClientApp()
+        self.app.query("hello")(self.hello)
+        self.app.train()(lambda message, context: self.release(message, context, trains=True))
+        self.app.evaluate()(lambda message, context: self.release(message, context, trains=False))
+
+    def hello(self, message, context):
+        name = NAMES[context.node_config["partition-id"]]
+        said = {
+            "site": name,
+            "code": code_fingerprint(),
+            "encoder": ENCODER,
+            "declared_patients": DECLARED[name],
+        }
+        change = self.wrong.get(f"{name}_hello", {})
+        if isinstance(change, Exception):
+            return Message(wire.pack_refusal(change), reply_to=message)
+        return Message(wire.pack_hello(Hello(**(said | change))), reply_to=message)
+
+    def release(self, message, context, *, trains):
+        name = NAMES[context.node_config["partition-id"]]
+        request = wire.unpack_request(message.content)
+        number = request.header.round
+        self.asked.append((name, "train" if trains else "evaluate", number))
+        spend = self.study.spend(max(number, 1))
+        charge = {
+            "receipt": 1,
+            "noise_multiplier": spend.noise_multiplier,
+            "sample_rate": spend.sample_rate,
+            "steps": spend.steps,
+        }
+        header = {
+            "study": self.study.digest,
+            "round": number,
+            "site": name,
+            "code": code_fingerprint(),
+            "encoder": ENCODER,
+            "declared_patients": DECLARED[name],
+            **(charge if trains else {}),
+        }
+        update = {
+            key: np.full(shape, NAMES.index(name) + number, np.float32)
+            for key, shape in self.study.contract().parameters.items()
+        }
+        content = self.pack(header, update if trains else {})
+        change = self.wrong.get(name)
+        if trains and change is not None and number == self.wrong.get("round", number):
+            content = change(content)
+        return Message(content, reply_to=message)
+
+    def pack(self, header, update):
+        found = [
+            Tally(key, np.ones(shape, kind), 7)
+            for key, (shape, kind) in self.study.contract().tallies.items()
+        ]
+        header = ReleaseHeader(**header, patients={tally.name: 7 for tally in found})
+        release = Release(header=header, update=update, tallies=tuple(found))
+        wire.check_release(release, self.study.contract())
+        return RecordDict(
+            {
+                "header": wire._header(header),
+                "update": wire._arrays(update),
+                "tallies": wire._arrays({tally.name: tally.sums for tally in found}),
+            }
+        )
+
+
+class NoTracking(Tracking):
+    def __init__(self) -> None:
+        self.rounds: list[int] = []
+
+    def start(self, study, sites) -> None:
+        self.sites = dict(sites)
+
+    def round(self, number, **_: object) -> None:
+        self.rounds.append(number)
+
+    def end(self, *, failed) -> None:
+        self.failed = failed
+
+
+def run(study: Study, folder: Path, **wrong: object):
+    """Runs the study against four stand-ins; gives weights (or the error), events and sites."""
+    sites = Sites(study, **wrong)
+    grid = InProcessGrid(sites.app, nodes=4, run_config={}, run_id=1)
+    journal = Journal(folder / "journal.jsonl")
+    loop = Rounds(study, grid, folder, journal, NoTracking())
+    try:
+        with _identity(run_id=1, node_id=1):
+            result = loop.run()
+    except TooFewSites as error:
+        result = error
+    journal.close()
+    return result, list(Follower(folder / "journal.jsonl").events()), sites
+
+
+def weighted(number: int, names: tuple[str, ...]) -> float:
+    total = sum(DECLARED[name] for name in names)
+    return sum(DECLARED[name] * (NAMES.index(name) + number) for name in names) / total
+
+
+def refusals(events):
+    return {event["site"]: event["reason"] for event in events if event["event"] == "refused"}
+
+
+def test_updates_are_averaged_by_declared_patients(study, tmp_path):
+    weights, events, _ = run(study, tmp_path)
+    for value in weights.values():
+        np.testing.assert_allclose(value, weighted(2, NAMES), rtol=1e-6)
+    assert [event["number"] for event in events if event["event"] == "round"] == [0, 1, 2]
+    assert events[-1] == {
+        "event": "end",
+        "weights": str(tmp_path / "final.safetensors"),
+        "reason": None,
+    }
+
+
+def test_every_round_leaves_a_checkpoint(study, tmp_path):
+    weights, _, _ = run(study, tmp_path)
+    last = load_weights(tmp_path / "checkpoints" / "round-00002.safetensors")
+    first = load_weights(tmp_path / "checkpoints" / "round-00001.safetensors")
+    for name, value in weights.items():
+        np.testing.assert_array_equal(value, last[name])
+        np.testing.assert_allclose(first[name], weighted(1, NAMES), rtol=1e-6)
+
+
+def nan(content):
+    name = next(iter(content["update"]))
+    bad = content["update"][name].numpy().copy()
+    bad.flat[0] = np.nan
+    content["update"][name] = Array(bad)
+    return content
+
+
+def other_shape(content):
+    name = next(iter(content["update"]))
+    content["update"][name] = Array(np.zeros((3, 3), np.float32))
+    return content
+
+
+def extra_array(content):
+    content["update"]["weights.of.mine"] = Array(np.zeros(1, np.float32))
+    return content
+
+
+def extra_record(content):
+    content["more"] = ConfigRecord({"name": "Zebulon"})
+    return content
+
+
+def with_header(**changes):
+    def change(content):
+        header = json.loads(content["header"]["json"]) | changes
+        content["header"]["json"] = json.dumps(header)
+        return content
+
+    return change
+
+
+def no_update(content):
+    content["update"] = ArrayRecord({})
+    return content
+
+
+def negative(content):
+    shape, _ = tallies.shapes(8)[tallies.TUNE]
+    content["tallies"][tallies.TUNE] = Array(np.full(shape, -1, np.int64))
+    return content
+
+
+def huge_weight(content):
+    return with_header(declared_patients=10**9)(content)
+
+
+LIES = {
+    "nan": (nan, "not finite"),
+    "shape": (other_shape, "must be float32 of shape"),
+    "extra array": (extra_array, "does not ask for"),
+    "extra record": (extra_record, "must hold exactly"),
+    "another site": (with_header(site="birch"), "another site's"),
+    "another round": (with_header(round=1), "another site's or another round's"),
+    "another study": (with_header(study="0" * 64), "another study"),
+    "other code": (with_header(code="0" * 64), "changed its code"),
+    "other encoder": (with_header(encoder="0" * 64), "changed its code or encoder"),
+    "more say": (huge_weight, "changed its declared patients"),
+    "less noise": (with_header(noise_multiplier=0.1), "charged something else"),
+    "no charge": (with_header(receipt=None), "must say what it was charged"),
+    "no update": (no_update, "a charge without an update"),
+    "negative": (negative, "below zero"),
+    "not a message": (lambda _: RecordDict({}), "must hold exactly"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES, ids=str)
+def test_a_wrong_reply_costs_its_site_the_round_and_nobody_else(study, tmp_path, lie):
+    change, said = LIES[lie]
+    weights, events, _ = run(study, tmp_path, dogwood=change, round=2)
+    assert said in refusals(events)["dogwood"]
+    assert "Zebulon" not in json.dumps(events)
+    for value in weights.values():
+        np.testing.assert_allclose(value, weighted(2, NAMES[:3]), rtol=1e-6)
+
+
+def test_a_refusing_site_is_left_out_with_its_reason(study, tmp_path):
+    weights, events, sites = run(study, tmp_path, birch_hello=StudyRefused("policy says no"))
+    assert "StudyRefused: policy says no" in refusals(events).values()
+    assert not [asked for asked in sites.asked if asked[0] == "birch"]
+    for value in weights.values():
+        np.testing.assert_allclose(value, weighted(2, ("ash", "cedar", "dogwood")), rtol=1e-6)
+
+
+def test_a_site_with_another_encoder_or_other_code_is_left_out(study, tmp_path):
+    _, events, _ = run(
+        study, tmp_path, ash_hello={"encoder": "f" * 64}, cedar_hello={"code": "0" * 64}
+    )
+    assert "another encoder" in refusals(events)["ash"]
+    assert "another version of the code" in refusals(events)["cedar"]
+
+
+def test_two_nodes_cannot_be_one_site(study, tmp_path):
+    _, events, sites = run(study, tmp_path, birch_hello={"site": "ash"})
+    assert refusals(events) == {"ash": "two nodes say that they are this site"}
+    assert len([asked for asked in sites.asked if asked == ("ash", "train", 1)]) == 1
+
+
+def test_too_few_sites_stop_the_study_and_say_so(tmp_path):
+    study = Study.parse_table(
+        study_table(strategy={"kind": "fedavg", "minimum_sites": 4}), where="four"
+    )
+    result, events, _ = run(study, tmp_path, ash=nan, round=1)
+    assert str(result) == "3 sites take part, the study needs 4"
+    assert events[-1] == {"event": "end", "weights": None, "reason": str(result)}
+    assert not (tmp_path / "final.safetensors").exists()
+
+
+def test_bytes_are_those_of_the_records(study, tmp_path):
+    _, events, _ = run(study, tmp_path)
+    first = next(e for e in events if e["event"] == "round" and e["number"] == 1)
+    numbers = sum(value.size for value in study.initial().values())
+    counts = sum(int(np.prod(shape)) for shape, _ in study.contract().tallies.values())
+    assert first["bytes_down"] == pytest.approx(4 * numbers * 4, rel=0.6)
+    assert first["bytes_up"] == pytest.approx(4 * (numbers * 4 + counts * 8), rel=0.05)
+
+
+def test_epsilon_grows_with_the_rounds_and_ends_at_the_promise(study, tmp_path):
+    _, events, _ = run(study, tmp_path)
+    found = [event["epsilon"] for event in events if event["event"] == "round"]
+    assert found[0] == 0
+    assert found[1] < found[2] <= 8
+    assert found[2] > 7.8
