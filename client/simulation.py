@@ -60,6 +60,7 @@ class Simulation(Spec):
         seed: Of the sites' secrets (so of their splits), sampling and noise.
         policy: Of every site that has none of its own.
         split: Of every site that has none of its own.
+        threads: CPU threads that each site trains with.
         sites: Sites by name.
         source: Pooled data.
         cut: How pooled data becomes sites. Each declares its number of training patients,
@@ -71,6 +72,7 @@ class Simulation(Spec):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     policy: Policy = Policy(lifetime=Budget(epsilon=float("inf")))
     split: Split = Split()
+    threads: Annotated[int, Field(ge=1)] = 1
     sites: tuple[SimulatedSite, ...] = ()
     source: AnySource | None = None
     cut: Cut | None = None
@@ -142,6 +144,7 @@ class Simulation(Spec):
                 "vectors": str(
                     places.home / "vectors" / f"{site.name}-{secret.hexdigest()[:12]}.sqlite"
                 ),
+                "threads": self.threads,
                 "test_seed": self.seed,
             }
             draft = path.with_suffix(f".{os.getpid()}.draft")

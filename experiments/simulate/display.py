@@ -196,23 +196,23 @@ def _round_row(event: Mapping[str, Any]) -> list[str]:
 def _hospitals_table(result: Result) -> Table:
     table = _plain_table("each hospital, on its own held-out patients: micro-F1/macro-F1/MAP")
     table.caption = (
-        "alone and pooled train without privacy and keep their best round; "
-        "the federation keeps its last. Green: joining beats staying alone (micro-F1)."
+        "size: training patients, as declared; held: patients held out. Alone and pooled train "
+        "without privacy and keep their best round; the federation keeps its last. Green: "
+        "joining beats staying alone (micro-F1)."
     )
     table.add_column("hospital", no_wrap=True)
-    for name in ("declares", "held out", "alone", "federated", "pooled", "epsilon"):
-        table.add_column(name, justify="right", no_wrap=name not in ("declares", "held out"))
+    for name in ("size/held", "alone", "federated", "pooled", "epsilon"):
+        table.add_column(name, justify="right", no_wrap=True)
     for site in result.sites:
         if site.federated is None:
-            table.add_row(site.name, f"{site.declared_patients:,}", "", "", "took no part", "", "")
+            table.add_row(site.name, str(site.declared_patients), "", "took no part", "", "")
             continue
         better = site.local is not None and (
             (site.federated.micro_f1 or 0) > (site.local.micro_f1 or 0)
         )
         table.add_row(
             site.name,
-            f"{site.declared_patients:,}",
-            f"{site.federated.patients:,}",
+            f"{site.declared_patients}/{site.federated.patients}",
             _three(site.local),
             Text(_three(site.federated), style="bold green" if better else ""),
             _three(site.pooled),
@@ -227,7 +227,7 @@ def _plain_table(title: str) -> Table:
 
 
 def _epsilon(value: float | None) -> str:
-    return "infinite" if value is None else f"{value:.2f}"
+    return "∞" if value is None else f"{value:.2f}"
 
 
 def _headline(result: Result) -> str:
