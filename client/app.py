@@ -90,7 +90,10 @@ def _site(context: Context) -> Site:
     """
     path = context.node_config.get("site")
     if isinstance(path, str):
-        return Site.read(Path(path))
+        site = Site.read(Path(path))
+        if site.test_seed is not None:
+            raise SiteError("test_seed is set: the noise could be taken off; remove it")
+        return site
     partition = context.node_config.get("partition-id")
     if isinstance(partition, int):
         return simulated_site(partition, Places.of(context.run_config, context.run_id))

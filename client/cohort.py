@@ -9,6 +9,7 @@ The file holds keyed hashes, parts and the numbers of true outputs: no text, no 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -22,7 +23,8 @@ from client.site import Site
 from client.sources.source import Attrition
 from embeddings.encoder import identity
 from embeddings.store import Key, VectorStore
-from privacy.errors import SiteError
+from privacy.errors import EncoderDiffers, SiteError
+from privacy.files import make_private
 from tasks.bags import PatientBag
 from tasks.records import Part, Patient
 from tasks.study import Study
@@ -120,9 +122,11 @@ def prepare(site: Site, study: Study, *, progress: Progress = lambda *_: None) -
     The encoder is loaded only where something is missing.
 
     Raises:
+        SiteError: The site's split is no longer what it was.
         SourceBroken: The source cannot be read.
         EncoderDiffers: The encoder is not the one that the study names.
     """
+    _same_split(site)
     attrition = Attrition()
     with open_store(site, study) as store:
         questions = [store.key(text) for text in study.task.questions]
@@ -130,6 +134,8 @@ def prepare(site: Site, study: Study, *, progress: Progress = lambda *_: None) -
         path = cohort_path(site, study)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}.draft")
+        draft.unlink(missing_ok=True)
+        make_private(draft)
         head = {
             "format": FORMAT,
             "identity": store.identity,
@@ -202,11 +208,32 @@ def open_store(site: Site, study: Study, *, known: str | None = None) -> VectorS
     )
 
 
+def _same_split(site: Site) -> None:
+    """Checks that nobody who was trained on could now be held out.
+
+    Raises:
+        SiteError: The key, the shares or the source's own split have changed.
+    """
+    part = site.source.model_dump(mode="json").get("part")
+    parts = [site.key("split").hex(), site.split.model_dump(mode="json"), part]
+    value = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    if not site.open_ledger().settle("split", value):
+        raise SiteError(
+            f"{site.name}'s split has changed since its first study (site.key, [split] or the "
+            "source's part): restore it, or patients trained on would be tallied as held out"
+        )
+
+
 def _embed(site: Site, study: Study, store: VectorStore, missing: int, progress: Progress) -> None:
     from embeddings import conformance
     from embeddings.store import embed
 
     encoder = study.encoder.load(site.settings())
+    if study.chunker.tokens > encoder.max_tokens:
+        raise EncoderDiffers(
+            f"the study cuts chunks of {study.chunker.tokens} tokens, the encoder reads "
+            f"{encoder.max_tokens}: the rest of each would be lost"
+        )
     conformance.check(encoder)
     done = 0
 

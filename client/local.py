@@ -5,6 +5,7 @@ Order of a training round: admit, check weights, tally what came in, charge the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from privacy.errors import CodeDiffers, EncoderDiffers, StudyRefused
 from privacy.fingerprint import code_fingerprint
 from privacy.ledger import Ledger, Receipt
 from privacy.release import Hello, Release, ReleaseHeader, RequestHeader, Tally
-from privacy.suppression import suppress
+from privacy.suppression import hidden_labels
 from tasks import tallies
 from tasks.bags import PatientBag, collate
 from tasks.heads.head import Head, Weights, set_weights, weights_of
@@ -29,6 +30,7 @@ from tasks.loss import patient_losses
 from tasks.study import Study
 
 EVALUATION_BATCH = 64
+MOST_NUMBERS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,9 @@ def admitted(site: Site, header: RequestHeader) -> Study:
         )
     study = Study.received(header.study)
     site.policy.admit(study)
+    numbers = sum(math.prod(shape) for shape in study.contract().parameters.values())
+    if numbers > MOST_NUMBERS:
+        raise StudyRefused(f"the head trains {numbers:,} numbers; {MOST_NUMBERS:,} are allowed")
     ledger = site.open_ledger()
     done = {spend.round for spend in ledger.spends(study=study.digest)}
     planned = [spend for spend in study.spends() if spend.round not in done]
@@ -185,12 +190,23 @@ def scores(
     return np.concatenate(logits), np.concatenate(truth)
 
 
-def tally(study: Study, head: Head, bags: Bags) -> list[Tally]:
-    """Every tally of the tune and held-out patients, as counted; nothing is hidden yet."""
-    return [
-        *tallies.tune_tallies(*scores(study, head, bags.tune), patients=len(bags.tune)),
-        *tallies.heldout_tallies(*scores(study, head, bags.heldout), patients=len(bags.heldout)),
-    ]
+def tally(study: Study, head: Head, bags: Bags, *, smallest: int = 0) -> list[Tally]:
+    """Every tally of the tune and held-out patients that may leave under a smallest count.
+
+    An output that fewer patients carry is left out of every tally of its part, totals
+    included: the coordinator chooses the weights, so it could make any total show it.
+    """
+    found: list[Tally] = []
+    for patients, count in (
+        (bags.tune, tallies.tune_tallies),
+        (bags.heldout, tallies.heldout_tallies),
+    ):
+        carried = carriers(patients, outputs=len(study.outputs))
+        shown = ~hidden_labels(carried, smallest=smallest)
+        if len(patients) >= smallest and shown.any():
+            logits, truth = scores(study, head, patients)
+            found += count(logits, truth, patients=len(patients), shown=shown)
+    return found
 
 
 def load_bags(site: Site, study: Study) -> Bags:
@@ -231,11 +247,7 @@ def _counted(
     if site.policy.metrics == "withheld":
         return ()
     head = _head(study, bags.questions, weights)
-    kept = suppress(
-        tally(study, head, bags),
-        smallest=site.policy.smallest_count,
-        carriers={tallies.LABELS: carriers(bags.heldout, outputs=len(study.outputs))},
-    )
+    kept = tuple(tally(study, head, bags, smallest=site.policy.smallest_count))
     if kept:
         # Exact counts have no epsilon. The line of the tune and held-out patients says so; the
         # policy allowed it by `metrics`, not by a ceiling.

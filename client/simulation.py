@@ -145,6 +145,7 @@ class Simulation(Spec):
                     places.home / "vectors" / f"{site.name}-{secret.hexdigest()[:12]}.sqlite"
                 ),
                 "threads": self.threads,
+                "encoders": {"folders": True},
                 "test_seed": self.seed,
             }
             draft = path.with_suffix(f".{os.getpid()}.draft")

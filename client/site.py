@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -17,6 +16,7 @@ from client.sources.kinds import AnySource
 from client.split import Split
 from embeddings.encoder import EncoderSettings, Precision
 from privacy.ledger import Ledger
+from privacy.randomness import stream
 from privacy.release import SiteName
 from privacy.spec import Spec
 
@@ -25,6 +25,7 @@ class Encoders(Spec):
     """How this machine gets and runs encoders; see `EncoderSettings`."""
 
     paths: dict[str, Path] = {}
+    folders: bool = False
     hub: bool = False
     device: str = "auto"
     precision: Precision = "auto"
@@ -90,6 +91,7 @@ class Site(Spec):
         own = self.encoders
         return EncoderSettings(
             paths={name: self.at(path) for name, path in own.paths.items()},
+            folders=own.folders,
             hub=own.hub,
             device=own.device,
             precision=own.precision,
@@ -125,8 +127,5 @@ class Site(Spec):
         charge's number, so that no two charges ever share their noise.
         """
         if self.test_seed is None:
-            seed = secrets.randbits(63)
-        else:
-            text = f"{self.test_seed}/{self.name}/{receipt}"
-            seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
-        return torch.Generator().manual_seed(seed)
+            return stream()
+        return stream(f"{self.test_seed}/{self.name}/{receipt}")

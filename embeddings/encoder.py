@@ -50,6 +50,8 @@ class EncoderSettings:
 
     Attributes:
         paths: Folder of a model by the name that studies call it.
+        folders: Whether a study may name a folder of this machine. Off at real sites: whether a
+            folder is there would be told to whoever asks.
         hub: Whether the Hugging Face hub may be asked for a model that is not here.
         device: `auto`, `cpu`, `cuda`, ...; `auto` takes a GPU where there is one.
         precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the device computes in it.
@@ -58,6 +60,7 @@ class EncoderSettings:
     """
 
     paths: Mapping[str, Path] = field(default_factory=dict)
+    folders: bool = False
     hub: bool = False
     device: str = "auto"
     precision: Precision = "auto"

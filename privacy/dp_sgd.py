@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from privacy.accounting import noise_multiplier
 from privacy.budget import Budget, Spend
@@ -28,6 +28,8 @@ class DpSgd(Mechanism):
         sample included. The sum is divided by `sample_rate * declared_patients`, both public.
         A study of `rounds * steps` such steps is (epsilon, delta)-DP; what the optimizer makes
         of the noisy gradients is post-processing.
+        A patient whose gradient is not finite counts as zero: weights chosen for it could
+        otherwise make one patient's overflow spoil the sum, and so show that the patient is there.
     Needs:
         One loss per patient that depends on no other patient (no batch norm, masked pools).
 
@@ -131,6 +133,7 @@ class DpSgd(Mechanism):
                     per_patient = losses(model, sample)
                     loss = per_patient.mean() if len(sample) else per_patient.sum()
                     loss.backward()  # type: ignore[no-untyped-call]
+                    _silence(head)
                     optimizer.step()
         finally:
             model.to_standard_module()
@@ -140,3 +143,13 @@ class DpSgd(Mechanism):
                 vars(value).pop("summed_grad", None)
             for module in head.modules():
                 vars(module).pop("activations", None)
+
+
+def _silence(head: nn.Module) -> None:
+    """Zeroes the gradient of each patient whose own joint norm is not finite."""
+    samples: list[Tensor] = [vars(p)["grad_sample"] for p in head.parameters() if p.requires_grad]
+    squares = torch.stack([g.flatten(1).norm(dim=1) for g in samples]).square().sum(0)
+    broken = ~torch.isfinite(squares)
+    if broken.any():
+        for sample in samples:
+            sample[broken] = 0

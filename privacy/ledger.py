@@ -44,6 +44,12 @@ CREATE TABLE IF NOT EXISTS spend (
     steps INTEGER NOT NULL CHECK (steps >= 1),
     at TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS settled (
+    dataset TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (dataset, name)
+) STRICT;
 CREATE TRIGGER IF NOT EXISTS spend_is_kept BEFORE DELETE ON spend
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS spend_is_new BEFORE INSERT ON spend
@@ -91,7 +97,8 @@ class Ledger:
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
             try:
-                self._afford([*self._read(database, cohort), spend], lifetime)
+                if not math.isinf(lifetime.epsilon):
+                    self._afford([*self._read(database, cohort), spend], lifetime)
                 cursor = database.execute(
                     "INSERT INTO spend (dataset, cohort, study, round, noise_multiplier,"
                     " sample_rate, steps, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -140,6 +147,23 @@ class Ledger:
                 spend.steps,
             )
         )
+
+    def settle(self, name: str, value: str) -> bool:
+        """Keeps a value for good at its first use; whether it is still the same.
+
+        Used for what the guarantees rest on and no study may change, such as the split: were it
+        to change, patients who were trained on would be tallied as held out.
+        """
+        with self._open() as database:
+            database.execute(
+                "INSERT INTO settled (dataset, name, value) VALUES (?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (self.dataset, name, value),
+            )
+            row = database.execute(
+                "SELECT value FROM settled WHERE dataset = ? AND name = ?", (self.dataset, name)
+            ).fetchone()
+        return bool(row[0] == value)
 
     def spends(self, *, cohort: Cohort = "train", study: str | None = None) -> tuple[Spend, ...]:
         """Every spend on the dataset in order of charging, or those of one study."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from privacy.errors import ReleaseBlocked, SiteError
+from privacy.fingerprint import code_fingerprint
 from privacy.ledger import Ledger
 from privacy.release import (
     Contract,
@@ -39,6 +40,10 @@ S = TypeVar("S", bound=Spec)
 
 # A .npy file of the dtypes we send is its data and one header of 128 bytes.
 NPY_HEADER = 128
+
+# No head that learns comes near these; beyond them sums overflow.
+LARGEST_WEIGHT = 1e6
+LARGEST_COUNT = 1e12
 
 
 def pack_hello(hello: Hello) -> RecordDict:
@@ -64,7 +69,9 @@ def pack_refusal(error: Exception, *, site: str | None = None) -> RecordDict:
 def _raise_refusal(content: RecordDict) -> None:
     if set(content) == {"refusal"} and set(content.config_records) == {"refusal"}:
         refusal = _parse(content, Refusal, "refusal")
-        error = SiteError(f"{refusal.error}: {refusal.reason}")
+        # Printed on terminals: no escape sequences.
+        reason = "".join(char if char.isprintable() else " " for char in refusal.reason)
+        error = SiteError(f"{refusal.error}: {reason}")
         error.site = refusal.site
         raise error
 
@@ -115,6 +122,8 @@ def check_weights(weights: Mapping[str, NDArray[np.float32]], contract: Contract
         )
     for name, shape in contract.parameters.items():
         _check_array(name, weights[name], shape=shape, dtype="float32")
+        if weights[name].size and np.abs(weights[name]).max() > LARGEST_WEIGHT:
+            raise ReleaseBlocked(f"{name}: a weight beyond {LARGEST_WEIGHT:g}")
 
 
 def pack_release(release: Release, *, contract: Contract, ledger: Ledger) -> RecordDict:
@@ -124,6 +133,8 @@ def pack_release(release: Release, *, contract: Contract, ledger: Ledger) -> Rec
         ReleaseBlocked: It is not what the contract says, or what was trained was not charged.
     """
     check_release(release, contract)
+    if release.header.code != code_fingerprint():
+        raise ReleaseBlocked("the release does not name the code that made it")
     if release.update:
         receipt = release.receipt
         if receipt is None or not ledger.holds(receipt):
@@ -191,8 +202,8 @@ def check_release(release: Release, contract: Contract) -> None:
             raise ReleaseBlocked("a tally that the study does not ask for")
         shape, dtype = contract.tallies[tally.name]
         _check_array(tally.name, tally.sums, shape=shape, dtype=dtype)
-        if (tally.sums < 0).any():
-            raise ReleaseBlocked(f"{tally.name}: a count below zero")
+        if (tally.sums < 0).any() or (tally.sums > LARGEST_COUNT).any():
+            raise ReleaseBlocked(f"{tally.name}: a count below zero or beyond belief")
 
 
 def count_bytes(content: RecordDict) -> int:

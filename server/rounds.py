@@ -137,8 +137,10 @@ class Rounds:
             self._report(before, releases)
             updates = {name: release for name, release in releases.items() if release.update}
             self._enough(len(updates))
-            for name, release in updates.items():
-                self._spent[name].append(_spend(release))
+            for name in self._nodes:
+                # Also of a site whose reply was lost or refused: it may have been charged, and
+                # what is reported must not be less than what was spent.
+                self._spent[name].append(self.study.spend(number))
             weights = strategies.aggregate(strategy, number, list(updates.values()))
             save_weights(self._checkpoint(number), weights)
             before = now
@@ -179,6 +181,9 @@ class Rounds:
             raise ReleaseBlocked("the site changed its code or encoder during the study")
         if header.declared_patients != hello.declared_patients:
             raise ReleaseBlocked("the site changed its declared patients during the study")
+        wrong = tallies.implausible(tallies.by_name(release.tallies))
+        if wrong is not None:
+            raise ReleaseBlocked(wrong)
         if bool(release.update) is not trains:
             raise ReleaseBlocked("an update where none was asked for, or none where one was")
         if trains and _spend(release) != self.study.spend(round):

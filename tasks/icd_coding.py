@@ -67,9 +67,13 @@ class IcdCoding(Task):
             known = [icd.at_level(code, self.level) for code in stay.codes]
             for _ in range(known.count(None)):
                 left_out("codes that ICD-10-CM does not have")
+            if not any(known):
+                left_out("stays without a code that ICD-10-CM has")
+                continue
             yield Label(
                 at=stay.discharged + timedelta(hours=self.hours_after_discharge),
                 target=asked.intersection(code for code in known if code is not None),
                 since=stay.admitted,
                 kinds=frozenset(self.note_kinds) or None,
+                stay=stay.id,
             )

@@ -17,11 +17,13 @@ class Note:
         at: When it was written, with a time zone.
         kind: What sort of note it is, such as `discharge`.
         text: Its words; they never leave the site.
+        stay: The stay that it belongs to, where the source says so.
     """
 
     at: datetime
     kind: str
     text: str
+    stay: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from embeddings.chunker import Chunker
 from embeddings.encoders import AnyEncoder
@@ -24,6 +24,9 @@ from tasks.strategy import AnyStrategy, FedAvgSpec
 
 SIMULATION = "simulation"
 """The table of a study file that only simulations read (`client.simulation`)."""
+
+
+MOST_STEPS = 100_000
 
 
 class OptimizerSpec(Spec):
@@ -78,6 +81,12 @@ class Study(Spec):
     optimizer: OptimizerSpec = OptimizerSpec()
     privacy: AnyMechanism
     strategy: AnyStrategy = FedAvgSpec()
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.rounds * self.steps > MOST_STEPS:
+            raise ValueError(f"rounds times steps must be at most {MOST_STEPS:,}")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -135,7 +144,8 @@ class Study(Spec):
 
     def contract(self) -> Contract:
         """What this study's messages must look like."""
-        head = self.head.build(dim=self.encoder.dim, outputs=len(self.outputs))
+        with torch.device("meta"):  # shapes only: a study may ask for more than there is memory
+            head = self.head.build(dim=self.encoder.dim, outputs=len(self.outputs))
         return Contract(
             study=self.digest,
             parameters={

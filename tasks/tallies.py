@@ -41,7 +41,11 @@ def shapes(outputs: int) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def tune_tallies(
-    logits: NDArray[np.float32], truth: NDArray[np.bool_], *, patients: int
+    logits: NDArray[np.float32],
+    truth: NDArray[np.bool_],
+    *,
+    patients: int,
+    shown: NDArray[np.bool_] | None = None,
 ) -> list[Tally]:
     """What the tune patients give: enough to choose a threshold.
 
@@ -49,19 +53,40 @@ def tune_tallies(
         logits: (N, L) over N stays.
         truth: (N, L).
         patients: How many patients the stays are of.
+        shown: Which outputs are counted, (L,); None counts all. The others are in no number.
     """
-    return [Tally(TUNE, _scores(logits, truth), patients)]
+    some, true, _ = _shown(logits, truth, shown)
+    return [Tally(TUNE, _scores(some, true), patients)]
 
 
 def heldout_tallies(
-    logits: NDArray[np.float32], truth: NDArray[np.bool_], *, patients: int
+    logits: NDArray[np.float32],
+    truth: NDArray[np.bool_],
+    *,
+    patients: int,
+    shown: NDArray[np.bool_] | None = None,
 ) -> list[Tally]:
     """What the held-out patients give. Arguments as in `tune_tallies`."""
+    some, true, which = _shown(logits, truth, shown)
+    labels = np.zeros((2, logits.shape[1], len(EDGES) + 1), np.int64)
+    labels[:, which] = _labels(some, true)
     return [
-        Tally(SCORES, _scores(logits, truth), patients),
-        Tally(LABELS, _labels(logits, truth), patients),
-        Tally(RANKS, _ranks(logits, truth), patients),
+        Tally(SCORES, _scores(some, true), patients),
+        Tally(LABELS, labels, patients),
+        Tally(RANKS, _ranks(some, true), patients),
     ]
+
+
+def implausible(found: Mapping[str, Tally]) -> str | None:
+    """What cannot be true of tallies that are well formed otherwise; None where all may be."""
+    if RANKS in found:
+        average, coded, first, stays = (float(value) for value in found[RANKS].sums)
+        if not (average <= coded + 1e-6 and coded <= stays and first <= stays + 1e-6):
+            return f"{RANKS}: more hits than stays"
+    both = LABELS in found and SCORES in found
+    if both and found[LABELS].sums.sum() != found[SCORES].sums.sum():
+        return f"{LABELS}: other pairs than {SCORES}"
+    return None
 
 
 def added(releases: Sequence[Sequence[Tally]]) -> dict[str, Tally]:
@@ -76,6 +101,13 @@ def added(releases: Sequence[Sequence[Tally]]) -> dict[str, Tally]:
 def by_name(tallies: Sequence[Tally]) -> Mapping[str, Tally]:
     """One site's tallies by name."""
     return added([tallies])
+
+
+def _shown(
+    logits: NDArray[np.float32], truth: NDArray[np.bool_], shown: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    which = np.ones(logits.shape[1], np.bool_) if shown is None else shown
+    return logits[:, which], truth[:, which], which
 
 
 def _scores(logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -26,12 +26,14 @@ class Label:
         target: The outputs that are true, by name; the others are false.
         since: Notes written before this are not read; None reads from the first note.
         kinds: Only notes of these kinds are read; None reads all.
+        stay: Notes that belong to another stay are not read; None reads all.
     """
 
     at: datetime
     target: frozenset[str]
     since: datetime | None = None
     kinds: frozenset[str] | None = None
+    stay: str | None = None
 
 
 class Task(Kind):
@@ -69,5 +71,6 @@ def notes_for(patient: Patient, label: Label) -> list[Note]:
         if note.at <= label.at
         and (label.since is None or note.at >= label.since)
         and (label.kinds is None or note.kind in label.kinds)
+        and (None in (note.stay, label.stay) or note.stay == label.stay)
     ]
     return sorted(kept, key=lambda note: note.at, reverse=True)

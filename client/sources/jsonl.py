@@ -40,6 +40,7 @@ class _NoteRecord(_Record):
     at: AwareDatetime
     kind: str = "note"
     text: str | None = None
+    stay: str | None = None
 
 
 class _PatientRecord(_Record):
@@ -84,7 +85,7 @@ class Jsonl(Source):
 
     With layout `patients`, a line is one patient:
     `{"id", "stays": [{"id", "admitted", "discharged", "codes", "died"}],
-    "notes": [{"at", "kind", "text"}]}`, times with a zone.
+    "notes": [{"at", "kind", "text", "stay"}]}`, times with a zone.
 
     With layout `documents`, a line is one note together with what is known of its stay, in
     `columns`. Lines of one patient stand together; without a stay column each is a stay.
@@ -233,6 +234,7 @@ class Jsonl(Source):
         }
         note = {
             "at": UNDATED if self.undated else value(columns.at, end),
+            "stay": value(columns.stay, place),
             "kind": value(columns.kind, "note"),
             "text": value(columns.text),
         }
@@ -249,7 +251,7 @@ def _open(path: Path) -> TextIO:
 def _table(line: str, place: str) -> dict[str, Any]:
     try:
         table = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # not JSON, a number of 5,000 digits, 1,000 brackets
         raise SourceBroken(f"{place}: is not JSON; mend or remove the line") from None
     if not isinstance(table, dict):
         raise SourceBroken(f"{place}: must be a JSON object")
@@ -258,9 +260,14 @@ def _table(line: str, place: str) -> dict[str, Any]:
 
 def _validated(kind: type[_PatientRecord], table: dict[str, Any], place: str) -> _PatientRecord:
     try:
-        return kind.model_validate(table)
+        record = kind.model_validate(table)
+        for note in record.notes:
+            (note.text or "").encode()
     except ValidationError as error:
         raise SourceBroken(f"{place}: {one_line(error)}") from None
+    except UnicodeEncodeError:
+        raise SourceBroken(f"{place}: its text holds half a character; mend it") from None
+    return record
 
 
 def _joined(first: _PatientRecord, second: _PatientRecord) -> _PatientRecord:
@@ -288,7 +295,7 @@ def _patient(
         if note.text is None or not note.text.strip():
             attrition.add("notes without text", place)
             continue
-        notes.append(Note(note.at, note.kind, note.text))
+        notes.append(Note(note.at, note.kind, note.text, note.stay))
     return Patient(
         id=record.id,
         stays=tuple(sorted(stays, key=lambda stay: stay.admitted)),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -129,8 +132,16 @@ class Terminal:
             "\nrounds, parameters and every site's metrics in the browser:", style="bold"
         )
         self.console.print(
-            f"mlflow ui --backend-store-uri sqlite:///{places.home / 'mlflow.db'} "
-            "--host 127.0.0.1 --port 5000",
+            shlex.join(
+                [
+                    str(Path(sys.executable).with_name("mlflow")),
+                    "ui",
+                    "--backend-store-uri",
+                    f"sqlite:///{places.home / 'mlflow.db'}",
+                    "--host=127.0.0.1",
+                    "--port=5000",
+                ]
+            ),
             soft_wrap=True,
             highlight=False,
         )
@@ -223,7 +234,7 @@ def _hospitals_table(result: Result) -> Table:
 
 def _plain_table(title: str) -> Table:
     """A table that fits into 80 columns."""
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
 
 
 def _epsilon(value: float | None) -> str:

@@ -25,7 +25,7 @@ class SiteResult(Spec):
         federated: The federation's head on its held-out patients; None where it took no part.
         pooled: The head trained on everybody's records in one place, without privacy.
         epsilon: What the study cost its training patients.
-        refused: Why it took no part, if so.
+        refused: Why it took no part, or missed a round, if so.
         left_out: Records not used, by rule. A simulation may show them; a site keeps them.
     """
 
@@ -60,7 +60,10 @@ class RoundResult(Spec):
 
 
 class Final(Spec):
-    """The last round's metrics and what they cost."""
+    """The final weights, on every held-out patient of the sites that took part, and their cost.
+
+    No small count is hidden here, so that the numbers compare with the baselines.
+    """
 
     micro_f1: float | None
     macro_f1: float | None

@@ -229,16 +229,13 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
             federated=federated.sites.get(site.name),
             pooled=pooled.sites.get(site.name) if pooled else None,
             epsilon=last["epsilons"].get(site.name),
-            refused=None
-            if site.name in taking_part
-            else this.broken.get(site.name, this.refused.get(site.name, "did not answer")),
+            refused=this.broken.get(site.name, this.refused.get(site.name))
+            or (None if site.name in taking_part else "did not answer"),
             left_out=this.left_out.get(site.name, {}),
         )
         for site in sorted(this.sites, key=lambda site: site.name)
     ]
-    shown = {
-        key: last["metrics"][key] for key in ("micro_f1", "macro_f1", "map", "p_at_8", "auprc")
-    }
+    whole = federated.whole.model_dump(include=set(Final.model_fields))
     return Result(
         study=this.study.name,
         digest=this.study.digest,
@@ -250,7 +247,7 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
             for event in trained
         ),
         untrained=Metrics.model_validate(this.rounds[0]["metrics"]),
-        final=Final(**shown, epsilon=last["epsilon"], delta=promise.delta if promise else None),
+        final=Final(**whole, epsilon=last["epsilon"], delta=promise.delta if promise else None),
         pooled=pooled.whole if pooled else None,
         weights=this.weights,
         seconds=time.monotonic() - began,

@@ -72,3 +72,17 @@ def test_a_site_file_with_a_mistake_does_not_get_out(tmp_path, study):
     with pytest.raises(SiteError) as error:
         wire.unpack_hello(reply.content)
     assert str(error.value) == "ValueError: failed; the site's own log says where"
+
+
+def test_a_real_site_with_a_test_seed_takes_no_part(make_site, study):
+    site = make_site("ash")
+    reply = ask(wire.pack_refusal(SiteError("x")), site=str(site.folder / "site.toml"))
+    with pytest.raises(SiteError, match="ReleaseBlocked"):
+        wire.unpack_hello(reply.content)
+    from privacy.fingerprint import code_fingerprint
+    from privacy.release import Request, RequestHeader
+
+    request = Request(RequestHeader(study=study.canonical(), code=code_fingerprint()))
+    reply = ask(wire.pack_request(request), site=str(site.folder / "site.toml"))
+    with pytest.raises(SiteError, match="test_seed is set"):
+        wire.unpack_hello(reply.content)

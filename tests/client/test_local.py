@@ -203,3 +203,33 @@ def test_who_cannot_be_labelled_is_counted(study, make_site, write_lines):
         "stays without notes by the prediction time": 1,
         "patients without a labelled stay": 2,
     }
+
+
+def test_a_split_that_changed_stops_the_site(study, make_site):
+    hello(make_site("ash"), header(study))
+    changed = make_site("ash", split={"tune": 0.1, "heldout": 0.4})
+    with pytest.raises(SiteError, match="split has changed since its first study"):
+        hello(changed, header(study))
+    (changed.folder / "site.key").unlink()
+    with pytest.raises(SiteError, match="split has changed since its first study"):
+        hello(make_site("ash"), header(study))
+
+
+def test_a_head_beyond_all_memory_is_refused_before_it_is_built(make_site):
+    head = {"kind": "mlp", "hidden": [65536, 65536]}
+    huge = Study.parse_table(study_table(head=head), where="huge")
+    with pytest.raises(StudyRefused, match=r"trains 4,299,\d\d\d,\d\d\d numbers"):
+        hello(make_site("ash"), header(huge))
+
+
+def test_a_cohort_is_for_its_owner_only(study, ready):
+    site, _ = ready
+    assert cohort.cohort_path(site, study).stat().st_mode & 0o077 == 0
+
+
+def test_chunks_longer_than_the_encoder_reads_are_refused(study, make_site, monkeypatch):
+    from embeddings.hashing import HashingEncoder
+
+    monkeypatch.setattr(HashingEncoder, "max_tokens", 20)
+    with pytest.raises(EncoderDiffers, match="chunks of 40 tokens, the encoder reads 20"):
+        hello(make_site("ash"), header(study))

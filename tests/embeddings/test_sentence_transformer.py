@@ -154,7 +154,9 @@ def test_a_path_of_the_site_is_taken_before_the_package(packaged: Path, tmp_path
 
 def test_a_model_may_be_a_folder(tmp_path: Path):
     spec = SentenceTransformerSpec(model=str(tmp_path))
-    assert spec.find(EncoderSettings()) == tmp_path
+    assert spec.find(EncoderSettings(folders=True)) == tmp_path
+    with pytest.raises(EncoderDiffers, match="is not on this machine"):
+        spec.find(EncoderSettings())
 
 
 def test_an_unknown_model_is_refused_without_asking_the_hub(asked: list[Any], unloaded: None):

@@ -528,3 +528,39 @@ def test_every_bag_here_is_padded_in_some_way():
     assert set(chain.from_iterable(stay for one in PATIENTS for stay in one.targets)) == set(
         range(OUTPUTS)
     )
+
+
+def test_a_patient_whose_gradient_overflows_counts_as_nobody():
+    """Neighbours that differ by that patient must not be told apart by a sum that is not finite."""
+    from tasks.heads.mlp import Mlp
+
+    def moved(patients: int) -> torch.Tensor:
+        head = Mlp(hidden=(4,), scale=10.0).build(dim=8, outputs=2)
+        with torch.no_grad():
+            for value in head.parameters():
+                value.fill_(0.1)
+            head.hidden[0].weight[:, 0] = 3e38
+        x = torch.zeros(3, 1, 1, 8)
+        x[:2, ..., 1] = 1.0
+        x[2, ..., 0] = 1.0
+        chosen = list(range(patients))
+
+        def losses(model, sample):
+            rows = torch.tensor(sample, dtype=torch.long)
+            logits = model(x[rows], torch.ones(len(sample), 1, 1, dtype=torch.bool))
+            return logits.square().mean((1, 2))
+
+        DpSgd(epsilon=1.0, clip=1.0)._steps(
+            head,
+            [chosen],
+            noise=0.0,
+            expected=1.0,
+            losses=losses,
+            learner=lambda parameters: torch.optim.SGD(parameters, lr=1.0),
+            generator=torch.Generator().manual_seed(0),
+        )
+        return torch.cat([value.detach().flatten() for value in head.parameters()])
+
+    without, with_ = moved(2), moved(3)
+    assert torch.isfinite(with_).all()
+    torch.testing.assert_close(without, with_, rtol=1e-5, atol=1e-6)

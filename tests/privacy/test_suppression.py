@@ -1,181 +1,85 @@
-"""Small counts stay home, and no subtraction brings one back."""
+"""Small counts: an output that few carry is in no number, whatever weights the server sends."""
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import torch
+from builders import study_table
+from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.release import Tally
-from privacy.suppression import hidden_labels, suppress
-
-NAME = "heldout/labels"
-
-
-def labels_tally(carriers: list[int], *, patients: int = 1000, name: str = NAME) -> Tally:
-    """(2, L, 3): whoever carries a label stands in row 1, everybody else in row 0."""
-    sums = np.zeros((2, len(carriers), 3), np.int64)
-    sums[1, :, 2] = carriers
-    sums[0, :, 0] = [patients - carried for carried in carriers]
-    return Tally(name, sums, patients)
+from client.local import Bags, carriers, tally
+from privacy.suppression import hidden_labels
+from tasks.bags import PatientBag
+from tasks.heads.head import set_weights
+from tasks.study import Study
 
 
-def other(name: str, *, patients: int = 1000) -> Tally:
-    return Tally(name, np.arange(6, dtype=np.int64).reshape(2, 3), patients)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=20), st.integers(0, 20))
+def test_exactly_the_outputs_with_one_to_k_minus_1_carriers_are_hidden(counts, smallest):
+    hidden = hidden_labels(np.array(counts), smallest=smallest)
+    assert hidden.tolist() == [0 < count < smallest for count in counts]
 
 
-def suppressed(carriers: list[int], k: int, *more: Tally) -> dict[str, Tally]:
-    tallies = suppress(
-        [labels_tally(carriers), *more], smallest=k, carriers={NAME: np.array(carriers, np.int64)}
+@pytest.mark.parametrize("smallest", [0, 1])
+def test_without_a_smallest_count_nothing_is_hidden(smallest):
+    assert not hidden_labels(np.arange(5), smallest=smallest).any()
+
+
+def bag(*targets: tuple[int, ...]) -> PatientBag:
+    vectors = tuple(np.ones((1, 64), np.float32) for _ in targets)
+    return PatientBag(vectors, targets)
+
+
+def a_study() -> Study:
+    task = {"kind": "icd-coding", "codes": ["I10", "E11", "I50"]}
+    return Study.parse_table(study_table(task=task), where="three")
+
+
+def probing_head(study: Study):
+    """Weights chosen by a curious server: each output's score falls into a bin of its own."""
+    head = study.head.build(dim=64, outputs=3)
+    set_weights(
+        head,
+        {
+            "out.weight": np.zeros((3, 64), np.float32),
+            "out.bias": np.array([-3.0, 0.0, 3.0], np.float32),
+        },
     )
-    assert len({tally.name for tally in tallies}) == len(tallies)
-    return {tally.name: tally for tally in tallies}
+    return head
 
 
-# Which labels
-
-TABLE = [
-    # carriers, k, hidden
-    ([], 5, []),
-    ([0, 0], 5, []),
-    ([5, 6], 5, []),
-    ([5, 0, 9], 5, []),
-    ([4, 9, 7], 5, [0, 2]),  # 4 alone could be subtracted; the next smallest goes with it
-    ([4, 1, 9], 5, [0, 1]),  # together 5: enough
-    ([3, 1, 9, 6], 5, [0, 1, 3]),
-    ([1, 9], 5, [0, 1]),
-    ([1], 5, [0]),
-    ([1, 2], 5, [0, 1]),
-    ([1, 0, 8], 5, [0, 2]),  # a label without carriers is neither hidden nor a cover
-    ([4, 4, 4], 5, [0, 1, 2]),
-    ([1, 6, 6], 5, [0, 1]),  # the first of equals
-    ([1, 2, 3], 0, []),
-    ([1, 2, 3], 1, []),
-    ([1, 2, 3], 2, [0, 1]),
-]
+# I10 is carried by 12 patients, E11 by 3 (one of them in two stays), I50 by none.
+PATIENTS = [bag((0,)) for _ in range(9)] + [bag((0, 1), (1,)), bag((0, 1)), bag((0, 1))]
 
 
-@pytest.mark.parametrize(("carriers", "k", "expected"), TABLE)
-def test_hidden_labels(carriers, k, expected):
-    hidden = hidden_labels(np.array(carriers, np.int64), smallest=k)
-    assert hidden.dtype == bool
-    assert np.flatnonzero(hidden).tolist() == expected
+def test_a_patient_with_two_stays_carries_an_output_once():
+    assert carriers(PATIENTS, outputs=3).tolist() == [12, 3, 0]
 
 
-COUNTS = st.lists(st.one_of(st.integers(0, 12), st.integers(0, 500)), max_size=12)
+@pytest.mark.parametrize("group", ["tune", "heldout"])
+def test_no_number_of_a_group_counts_an_output_that_few_carry(group):
+    study = a_study()
+    nobody = {"train": [], "tune": [], "heldout": [], "questions": torch.zeros(3, 64)}
+    bags = Bags(**(nobody | {group: PATIENTS}))
+    head = probing_head(study)
+    open_ = {t.name: t.sums for t in tally(study, head, bags)}
+    shut = {t.name: t.sums for t in tally(study, head, bags, smallest=5) if t.patients}
+    scores = f"{group}/scores"
+    assert sorted(open_[scores][1][open_[scores][1] > 0].tolist()) == [4, 12]
+    assert shut[scores][1][shut[scores][1] > 0].tolist() == [12]
+    if group == "heldout":
+        assert not shut["heldout/labels"][:, 1].any()
+        assert shut["heldout/labels"][1, 0].sum() == 12
+        assert shut["heldout/ranks"][1] == 12
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
-@given(COUNTS, st.integers(0, 12))
-def test_no_small_label_survives_and_no_subtraction_gives_one(counts, k):
-    carriers = np.array(counts, np.int64)
-    micro = other("heldout/scores")
-    left = suppressed(counts, k, micro)
-    if NAME not in left:
-        # All labels together were too few, and then the total stays home with them.
-        assert 0 < carriers[carriers < k].sum() <= carriers.sum() < k
-        assert left == {}
-        return
-    assert micro.name in left
-    shown = left[NAME].sums[1].sum(1)
-    blank = (left[NAME].sums == 0).all((0, 2))
-    assert not ((shown > 0) & (shown < k)).any()
-    assert (shown[~blank] == carriers[~blank]).all()
-    # What a total less the shown rows gives away is the hidden ones together.
-    assert not 0 < carriers.sum() - shown.sum() < k
-
-
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
-@given(COUNTS, st.integers(0, 12))
-def test_no_more_is_hidden_than_must_be(counts, k):
-    carriers = np.array(counts, np.int64)
-    hidden = hidden_labels(carriers, smallest=k)
-    small = (carriers > 0) & (carriers < k)
-    assert (hidden | ~small).all()
-    extra = np.flatnonzero(hidden & ~small)
-    assert len(extra) <= 1
-    if len(extra):
-        assert carriers[small].sum() < k
-        assert carriers[extra[0]] == carriers[carriers >= max(k, 1)].min()
-
-
-def test_every_way_of_three_small_counts():
-    for a, b, c in {tuple(x) for x in combinations(list(range(8)) * 2, 3)}:
-        for k in range(9):
-            left = suppressed([a, b, c], k)
-            if NAME in left:
-                shown = left[NAME].sums[1].sum(1)
-                assert all(row == 0 or row >= k for row in shown)
-                assert not 0 < a + b + c - shown.sum() < k
-
-
-# What leaves
-
-
-@pytest.mark.parametrize("k", [0, 1])
-def test_k_of_zero_or_one_hides_nothing(k):
-    left = suppressed([0, 1, 2, 900], k, other("heldout/scores"), other("tune/scores"))
-    assert (left[NAME].sums == labels_tally([0, 1, 2, 900]).sums).all()
-    assert list(left) == [NAME, "heldout/scores", "tune/scores"]
-
-
-def test_a_hidden_label_is_blank_in_every_row_and_bin_and_others_are_untouched():
-    left = suppressed([3, 50, 60, 4], 5)
-    assert (left[NAME].sums[:, [0, 3]] == 0).all()
-    assert (left[NAME].sums[:, [1, 2]] == labels_tally([3, 50, 60, 4]).sums[:, [1, 2]]).all()
-    assert left[NAME].patients == 1000
-    assert left[NAME].sums.dtype == np.int64
-
-
-def test_the_tallies_given_are_not_written_to():
-    tally = labels_tally([3, 50, 60])
-    carriers = np.array([3, 50, 60])
-    suppress([tally], smallest=5, carriers={NAME: carriers})
-    assert (tally.sums == labels_tally([3, 50, 60]).sums).all()
-    assert carriers.tolist() == [3, 50, 60]
-
-
-def test_where_all_labels_together_are_too_few_their_group_stays_home_and_others_leave():
-    left = suppressed([1, 2, 0], 5, other("heldout/scores"), other("tune/scores"))
-    assert list(left) == ["tune/scores"]
-
-
-def test_no_positives_at_all_may_be_said():
-    left = suppressed([0, 0], 5, other("heldout/scores"))
-    assert set(left) == {NAME, "heldout/scores"}
-
-
-@pytest.mark.parametrize(("patients", "leaves"), [(0, False), (9, False), (10, True), (11, True)])
-def test_a_tally_of_a_small_cohort_stays_home(patients, leaves):
-    tallies = [other("tune/scores", patients=patients), other("heldout/scores", patients=50)]
-    names = [tally.name for tally in suppress(tallies, smallest=10, carriers={})]
-    assert names == (["tune/scores"] if leaves else []) + ["heldout/scores"]
-
-
-def test_the_order_of_tallies_is_kept():
-    tallies = [other(name) for name in ("b/x", "a/x", "c/x")]
-    kept = suppress(tallies, smallest=2, carriers={})
-    assert [tally.name for tally in kept] == ["b/x", "a/x", "c/x"]
-
-
-def test_two_per_label_tallies_are_looked_at_one_by_one():
-    few, many = labels_tally([1, 2], name="tune/labels"), labels_tally([1, 80, 90])
-    kept = suppress(
-        [few, many, other("tune/scores"), other("heldout/scores")],
-        smallest=5,
-        carriers={"tune/labels": np.array([1, 2]), NAME: np.array([1, 80, 90])},
-    )
-    assert [tally.name for tally in kept] == [NAME, "heldout/scores"]
-    assert kept[0].sums[1].sum(1).tolist() == [0, 0, 90]
-
-
-def test_carriers_are_people_not_positives():
-    # One patient with six coded stays is one carrier, though the row counts six.
-    sums = np.zeros((2, 3, 1), np.int64)
-    sums[1, :, 0] = [6, 40, 40]
-    carriers = np.array([1, 20, 20])
-    (kept,) = suppress([Tally(NAME, sums, 50)], smallest=5, carriers={NAME: carriers})
-    assert kept.sums[1].sum(1).tolist() == [0, 0, 40]
+def test_a_small_group_has_no_tallies_and_a_group_with_nothing_to_show_neither():
+    study = a_study()
+    bags = Bags(train=[], tune=PATIENTS[:4], heldout=PATIENTS, questions=torch.zeros(3, 64))
+    names = {t.name for t in tally(study, probing_head(study), bags, smallest=5)}
+    assert names == {"heldout/scores", "heldout/labels", "heldout/ranks"}
+    few = [bag((0,)), bag((1,)), bag((2,))] + [bag(())] * 9
+    bags = Bags(train=[], tune=few, heldout=few, questions=torch.zeros(3, 64))
+    assert tally(study, probing_head(study), bags, smallest=5) == []

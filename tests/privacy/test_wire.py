@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from privacy import errors
 from privacy.budget import Budget, Spend
 from privacy.errors import BudgetExhausted, ReleaseBlocked, SiteError
+from privacy.fingerprint import code_fingerprint
 from privacy.ledger import Ledger, Receipt
 from privacy.release import (
     Contract,
@@ -47,7 +48,8 @@ from privacy.wire import (
 )
 
 PATIENT = "Erika Mustermann"
-STUDY, CODE, ENCODER, OTHER = ("0" * 63 + digit for digit in "1234")
+STUDY, ENCODER, OTHER = ("0" * 63 + digit for digit in "134")
+CODE = code_fingerprint()
 NO_CEILING = Budget(epsilon=math.inf)
 
 CONTRACT = Contract(

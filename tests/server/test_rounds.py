@@ -86,7 +86,7 @@ class Sites:
 
     def pack(self, header, update):
         found = [
-            Tally(key, np.ones(shape, kind), 7)
+            Tally(key, np.zeros(shape, kind), 7)
             for key, (shape, kind) in self.study.contract().tallies.items()
         ]
         header = ReleaseHeader(**header, patients={tally.name: 7 for tally in found})
@@ -204,6 +204,23 @@ def negative(content):
     return content
 
 
+def more_hits_than_stays(content):
+    content["tallies"][tallies.RANKS] = Array(np.array([5.0, 1.0, 0.0, 1.0]))
+    return content
+
+
+def beyond_belief(content):
+    shape, _ = tallies.shapes(8)[tallies.TUNE]
+    content["tallies"][tallies.TUNE] = Array(np.full(shape, 2**62, np.int64))
+    return content
+
+
+def overflowing(content):
+    name = next(iter(content["update"]))
+    content["update"][name] = Array(np.full_like(content["update"][name].numpy(), 3e38))
+    return content
+
+
 def huge_weight(content):
     return with_header(declared_patients=10**9)(content)
 
@@ -223,6 +240,9 @@ LIES = {
     "no charge": (with_header(receipt=None), "must say what it was charged"),
     "no update": (no_update, "a charge without an update"),
     "negative": (negative, "below zero"),
+    "more hits than stays": (more_hits_than_stays, "more hits than stays"),
+    "beyond belief": (beyond_belief, "beyond belief"),
+    "overflow": (overflowing, "a weight beyond"),
     "not a message": (lambda _: RecordDict({}), "must hold exactly"),
 }
 

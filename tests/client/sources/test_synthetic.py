@@ -33,11 +33,11 @@ with warnings.catch_warnings():
 PAIRS = list(zip(get_args(StyleName), get_args(Mix), strict=False))
 EVERY = [*PAIRS, ("terse", "rural")]
 GOLDEN = {
-    "narrative": "7e2de68af19c",
-    "headed": "d50877878031",
-    "terse": "8896ac5fcf6c",
-    "problem-list": "06b5d8f3473e",
-    "letter": "92f7edb58ebe",
+    "narrative": "b8ddc09f6b61",
+    "headed": "9343c7d95692",
+    "terse": "d5f25e50c71f",
+    "problem-list": "b5bd4f682118",
+    "letter": "821971c77434",
 }
 
 
