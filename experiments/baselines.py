@@ -66,6 +66,25 @@ def alone(study: Study, name: str, bags: Bags) -> Metrics:
     return _scored(study, {name: bags}, head).sites[name]
 
 
+def mean(sites: Mapping[str, Metrics]) -> Metrics:
+    """The sites' metrics averaged by held-out patients.
+
+    What a patient of the federation meets where each site works alone. Not a pooled metric:
+    each head has a threshold of its own.
+    """
+    patients = sum(found.patients for found in sites.values())
+    values: dict[str, float | int | None] = {"patients": patients}
+    for name in set(Metrics.model_fields) - {"patients", "threshold"}:
+        known = [
+            (getattr(found, name), found.patients)
+            for found in sites.values()
+            if getattr(found, name) is not None
+        ]
+        weight = sum(number for _, number in known)
+        values[name] = sum(value * number for value, number in known) / weight if weight else None
+    return Metrics.model_validate(values)
+
+
 def pooled(study: Study, sites: Mapping[str, Bags]) -> Scored:
     """What one head reaches that is trained on everybody's records in one place."""
     together = Bags(

@@ -244,6 +244,8 @@ def _epsilon(value: float | None) -> str:
 def _headline(result: Result) -> str:
     final = result.final
     said = [f"federated: {_five(final)}"]
+    if result.local is not None:
+        said.append(f"alone:     {_five(result.local)} (mean)")
     if result.pooled is not None:
         said.append(f"pooled:    {_five(result.pooled)}")
     said.append(

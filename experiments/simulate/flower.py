@@ -27,8 +27,6 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default, named so that Ray is quiet
-    # Ray would set one thread for some libraries and not for others; training sets its own.
-    "OMP_NUM_THREADS": "1",
 }
 
 
@@ -73,6 +71,9 @@ def start_flower(
             env={
                 **os.environ,
                 **QUIET,
+                # Ray would set one thread for some libraries and not for others; training sets
+                # its own.
+                "OMP_NUM_THREADS": "1",
                 "FLWR_HOME": str(home),
                 "PYTHONPATH": os.pathsep.join(
                     filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])

@@ -86,6 +86,8 @@ class Result(Spec):
         rounds: In order.
         untrained: Metrics of the head before the first round.
         final: The headline.
+        local: Each site alone, averaged over sites by held-out patients; None where baselines
+            were not asked for.
         pooled: The pooled head over all sites; None where baselines were not asked for.
         weights: File of the final weights.
         seconds: Of everything.
@@ -99,6 +101,7 @@ class Result(Spec):
     rounds: tuple[RoundResult, ...]
     untrained: Metrics
     final: Final
+    local: Metrics | None = None
     pooled: Metrics | None = None
     weights: str
     seconds: float

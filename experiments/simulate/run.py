@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
@@ -179,6 +180,10 @@ def _follow(this: Simulated, follower: Follower) -> None:
 
 
 def _in_process(this: Simulated, config: Mapping[str, Any]) -> Callable[[], bool]:
+    from experiments.simulate.flower import QUIET
+
+    for name, value in QUIET.items():  # before Flower is imported: nothing here phones home
+        os.environ.setdefault(name, value)
     from client.app import app as client_app
     from experiments.simulate.in_process import run_in_process
     from server.app import app as server_app
@@ -248,6 +253,7 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
         ),
         untrained=Metrics.model_validate(this.rounds[0]["metrics"]),
         final=Final(**whole, epsilon=last["epsilon"], delta=promise.delta if promise else None),
+        local=baselines.mean(alone) if alone else None,
         pooled=pooled.whole if pooled else None,
         weights=this.weights,
         seconds=time.monotonic() - began,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,12 +36,14 @@ def test_help_names_every_verb():
 
 
 def test_help_takes_under_half_a_second():
-    """The best of five: the claim is about the command, not about a busy machine."""
+    """Processor time, the best of five: the claim is about the command, not a busy machine."""
     best = 9.0
     for _ in range(5):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([FEDWARD, "--help"], capture_output=True, check=True)
-        best = min(best, time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        best = min(best, took)
     assert best < 0.5
 
 

@@ -75,6 +75,10 @@ def test_a_simulation_ends_with_the_result_that_is_promised(study_file, tmp_path
         for which in ("local", "federated", "pooled"):
             assert 0 < site[which]["map"] <= 1
     assert 7.8 < table["final"]["epsilon"] <= 8
+    held = [site["local"]["patients"] for site in table["sites"]]
+    mean = sum(s["local"]["map"] * n for s, n in zip(table["sites"], held, strict=True)) / sum(held)
+    assert table["local"]["map"] == pytest.approx(mean)
+    assert table["local"]["patients"] == table["pooled"]["patients"] == sum(held)
     assert table["final"]["map"] == table["rounds"][-1]["metrics"]["map"]
     for said in ("reading", "embedding", "ash alone", "pooled"):
         assert said in screen.said
