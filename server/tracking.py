@@ -17,6 +17,8 @@ from tasks.study import Study
 
 LOG = logging.getLogger("fedward.tracking")
 EXPERIMENT = "fedward"
+# Without it the UI opens in its mode for language-model applications.
+MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Tracking:
@@ -93,7 +95,9 @@ class Tracking:
             found.experiment_id
             if found
             else self._client.create_experiment(
-                EXPERIMENT, artifact_location=self._artifacts.as_uri()
+                EXPERIMENT,
+                artifact_location=self._artifacts.as_uri(),
+                tags=MODEL_TRAINING,
             )
         )
         self._parent = self._run(study.name, {"digest": study.digest, "role": "study"})
