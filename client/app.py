@@ -29,15 +29,20 @@ def sealed(message: Message, context: Context, call_next: ClientAppCallable) -> 
     """
     try:
         return call_next(message, context)
-    except SiteError as error:
-        LOG.warning("%s: %s", type(error).__name__, error)
-        refusal = wire.pack_refusal(error, site=_name(context))
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not get out
-        frames = traceback.extract_tb(error.__traceback__)
-        where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
-        LOG.error("%s at %s", type(error).__name__, where)  # noqa: TRY400 - its text may be PHI
+        _log(error)
         refusal = wire.pack_refusal(error, site=_name(context))
     return Message(refusal, reply_to=message)
+
+
+def _log(error: Exception) -> None:
+    """Writes an error to the site's own log, without the text of any but a SiteError."""
+    if isinstance(error, SiteError):
+        LOG.warning("%s: %s", type(error).__name__, error)
+        return
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
+    LOG.error("%s at %s", type(error).__name__, where)
 
 
 def _name(context: Context) -> str | None:

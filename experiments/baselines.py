@@ -22,7 +22,7 @@ from privacy.release import Tally
 from tasks.heads.head import Head, Weights, set_weights
 from tasks.metrics import Metrics, best_threshold, metrics
 from tasks.study import Study
-from tasks.tallies import added, by_name
+from tasks.tallies import SCORES, TUNE, added, by_name, tune_tallies
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,10 @@ def _trained(study: Study, name: str, bags: Bags) -> Head:
 
 def _tune_f1(study: Study, head: Head, bags: Bags) -> float | None:
     """Micro-F1 on the tune patients at the best threshold for them."""
-    as_heldout = Bags(train=[], tune=bags.tune, heldout=bags.tune, questions=bags.questions)
-    found = by_name(local.tally(study, head, as_heldout))
+    logits, truth = local.scores(study, head, bags.tune)
+    (tune,) = tune_tallies(logits, truth, patients=len(bags.tune))
+    # The same counts, read once to choose the threshold and once to score it.
+    found = {TUNE: tune, SCORES: Tally(SCORES, tune.sums, tune.patients)}
     return metrics(found, threshold=best_threshold(found)).micro_f1
 
 

@@ -97,7 +97,7 @@ class Ledger:
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
             try:
-                if not math.isinf(lifetime.epsilon):
+                if not math.isinf(lifetime.epsilon):  # nothing to read where all is allowed
                     self._afford([*self._read(database, cohort), spend], lifetime)
                 cursor = database.execute(
                     "INSERT INTO spend (dataset, cohort, study, round, noise_multiplier,"
@@ -176,7 +176,7 @@ class Ledger:
         return accounting.epsilon(self.spends(cohort=cohort), delta=delta)
 
     def _afford(self, spends: list[Spend], lifetime: Budget) -> None:
-        if math.isinf(lifetime.epsilon) or accounting.within(spends, lifetime):
+        if accounting.within(spends, lifetime):
             return
         total = accounting.epsilon(spends, delta=lifetime.delta)
         before = accounting.epsilon(spends[:-1], delta=lifetime.delta)

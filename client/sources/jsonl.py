@@ -226,15 +226,16 @@ class Jsonl(Source):
 
         end = UNDATED if self.undated else value(columns.discharged)
         start = UNDATED if self.undated else value(columns.admitted, end)
+        stay_id = value(columns.stay, place)
         stay = {
-            "id": value(columns.stay, place),
+            "id": stay_id,
             "admitted": start,
             "discharged": end,
             "codes": value(columns.codes) or (),
         }
         note = {
             "at": UNDATED if self.undated else value(columns.at, end),
-            "stay": value(columns.stay, place),
+            "stay": stay_id,
             "kind": value(columns.kind, "note"),
             "text": value(columns.text),
         }
