@@ -21,6 +21,8 @@ from privacy.budget import Budget, Spend
 from privacy.errors import CodeDiffers, EncoderDiffers, StudyRefused
 from privacy.fingerprint import code_fingerprint
 from privacy.ledger import Ledger, Receipt
+from privacy.mechanism import Memory, Training
+from privacy.randomness import Stream
 from privacy.release import Hello, Release, ReleaseHeader, RequestHeader, Tally
 from privacy.suppression import hidden_labels
 from tasks import tallies
@@ -117,7 +119,7 @@ def train(site: Site, study: Study, header: RequestHeader, weights: Weights) -> 
             bags.train,
             receipt=receipt,
             declared_patients=site.declared_patients,
-            generator=site.generator(receipt=receipt.id),
+            stream=site.stream(receipt=receipt.id),
         )
     return _release(
         site,
@@ -153,24 +155,29 @@ def fit(
     *,
     receipt: Receipt,
     declared_patients: int,
-    generator: torch.Generator,
-) -> None:
-    """Trains a head in place with the study's mechanism, loss and optimizer."""
+    stream: Stream,
+    memory: Memory | None = None,
+) -> Memory:
+    """Trains a head in place with the study's mechanism, loss and optimizer.
+
+    Returns:
+        What the mechanism wants to know in the next round.
+    """
     outputs = len(study.outputs)
 
     def losses(model: nn.Module, sample: Sequence[PatientBag]) -> torch.Tensor:
         batch = collate(sample, dim=study.encoder.dim, outputs=outputs)
         return patient_losses(model(batch.x, batch.chunks), batch)
 
-    study.privacy.fit(
-        head,
-        patients,
+    training = Training(
         receipt=receipt,
         losses=losses,
         learner=study.optimizer.build,
         declared_patients=declared_patients,
-        generator=generator,
+        stream=stream,
+        memory=memory or {},
     )
+    return study.privacy.fit(head, patients, training)
 
 
 @torch.no_grad()

@@ -8,15 +8,14 @@ import secrets
 from pathlib import Path
 from typing import Annotated, Self
 
-import torch
 from pydantic import Field
 
 from client.policy import Policy
 from client.sources.kinds import AnySource
 from client.split import Split
 from embeddings.encoder import EncoderSettings, Precision
-from privacy.ledger import Ledger
-from privacy.randomness import stream
+from privacy.ledger import Cohort, Ledger
+from privacy.randomness import Stream, stream
 from privacy.release import SiteName
 from privacy.spec import Spec
 
@@ -120,7 +119,7 @@ class Site(Spec):
             raise ValueError(f"{path}: must hold 32 bytes; restore it from the backup")
         return hmac.digest(content, purpose.encode(), "sha256")
 
-    def generator(self, *, receipt: int) -> torch.Generator:
+    def stream(self, *, receipt: int, cohort: Cohort = "train") -> Stream:
         """Where sampling and noise of one charge come from.
 
         From the operating system; in a simulation from `test_seed`, the site's name and the
@@ -128,4 +127,4 @@ class Site(Spec):
         """
         if self.test_seed is None:
             return stream()
-        return stream(f"{self.test_seed}/{self.name}/{receipt}")
+        return stream(f"{self.test_seed}/{self.name}/{cohort}/{receipt}")

@@ -7,17 +7,15 @@ did best on the tune patients. The federation gets no such choice: it would cost
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import torch
 
 from client import local
 from client.local import Bags
 from client.simulation import Recipe, rounded
 from privacy.ledger import Receipt
 from privacy.off import Off
+from privacy.randomness import stream
 from privacy.release import Tally
 from tasks.heads.head import Head, Weights, set_weights
 from tasks.metrics import Metrics, best_threshold, metrics
@@ -100,8 +98,7 @@ def _trained(study: Study, name: str, bags: Bags) -> Head:
     """The head of the round with the best micro-F1 on the tune patients; the last round's where
     there are none.
     """
-    seed = hashlib.sha256(f"{study.seed}/{name}".encode()).digest()[:7]
-    generator = torch.Generator().manual_seed(int.from_bytes(seed))
+    numbers = stream(f"baseline/{study.seed}/{name}")
     head = _head(study, bags, study.initial())
     best = _tune_f1(study, head, bags) or 0.0
     kept = {key: value.clone() for key, value in head.state_dict().items()}
@@ -112,7 +109,7 @@ def _trained(study: Study, name: str, bags: Bags) -> Head:
             bags.train,
             receipt=Receipt(id=number, spend=study.spend(number)),
             declared_patients=rounded(len(bags.train)),
-            generator=generator,
+            stream=numbers,
         )
         score = _tune_f1(study, head, bags)
         if score is None or score > best:

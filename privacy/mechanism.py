@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from privacy.budget import Budget, Spend
 from privacy.ledger import Receipt
+from privacy.randomness import Stream
 from privacy.spec import Kind
 
 T = TypeVar("T")
@@ -20,6 +23,36 @@ Losses = Callable[[nn.Module, Sequence[T]], Tensor]
 
 Learner = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
 """Makes the optimizer for a head's parameters."""
+
+Memory = Mapping[str, float]
+"""What a mechanism carries from one round of a study to the next at a site."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What one round of training is given.
+
+    Attributes:
+        receipt: The charge for this round.
+        losses: One number per patient, from that patient's data alone.
+        learner: Makes the optimizer.
+        declared_patients: The site's public, rounded number; with the sample rate it gives the
+            normaliser of the gradient, so that the true number stays private.
+        stream: Source of the sampling and the noise.
+        memory: What the round before left.
+    """
+
+    receipt: Receipt
+    losses: Losses[Any]
+    learner: Learner
+    declared_patients: int
+    stream: Stream
+    memory: Memory = field(default_factory=dict)
+
+    @property
+    def expected(self) -> float:
+        """Patients in a step as public numbers have it."""
+        return self.receipt.spend.sample_rate * self.declared_patients
 
 
 class Mechanism(Kind):
@@ -34,6 +67,11 @@ class Mechanism(Kind):
     @abstractmethod
     def promise(self) -> Budget | None:
         """What a whole study costs a patient of one site at most; None promises nothing."""
+
+    @property
+    @abstractmethod
+    def largest_clip(self) -> float | None:
+        """The largest norm that a patient's gradient may keep; None where nothing is clipped."""
 
     @abstractmethod
     def spend(
@@ -50,45 +88,27 @@ class Mechanism(Kind):
         """
 
     @abstractmethod
-    def fit(
-        self,
-        head: nn.Module,
-        patients: Sequence[Any],
-        *,
-        receipt: Receipt,
-        losses: Losses[Any],
-        learner: Learner,
-        declared_patients: int,
-        generator: torch.Generator,
-    ) -> None:
+    def fit(self, head: nn.Module, patients: Sequence[Any], training: Training) -> Memory:
         """Trains `head` in place for `receipt.spend.steps` steps.
 
         Args:
             head: Every parameter that requires a gradient is trained.
             patients: One item per patient, all of the patient's data in it.
-            receipt: The charge for this call.
-            losses: One number per patient, from that patient's data alone.
-            learner: Makes the optimizer.
-            declared_patients: The site's public, rounded number; with the sample rate it
-                gives the normaliser of the gradient, so that the true number stays private.
-            generator: Source of the sampling and the noise.
+            training: Everything else.
+
+        Returns:
+            What the next round of the same study wants to know; as private as the update is.
         """
 
 
 def poisson(
-    patients: Sequence[T], *, sample_rate: float, steps: int, generator: torch.Generator
+    patients: Sequence[T], *, sample_rate: float, steps: int, stream: Stream
 ) -> Iterator[list[T]]:
     """`steps` Poisson samples: each patient is in each with chance `sample_rate`, independently.
 
-    A sample may be empty; it still counts as a step.
+    A sample may be empty; it still counts as a step. Opacus's sampler does the same from a
+    generator of PyTorch, which is not cryptographic.
     """
-    from opacus.utils.uniform_sampler import UniformWithReplacementSampler
-
-    if not patients:  # Opacus's sampler refuses an empty set; an empty site still takes its steps
-        yield from ([] for _ in range(steps))
-        return
-    sampler = UniformWithReplacementSampler(
-        num_samples=len(patients), sample_rate=sample_rate, steps=steps, generator=generator
-    )
-    for drawn in sampler:
-        yield [patients[index] for index in drawn]
+    for _ in range(steps):
+        drawn = np.flatnonzero(stream.uniform(len(patients)) < sample_rate)
+        yield [patients[index] for index in drawn.tolist()]

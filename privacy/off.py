@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import nn
 
 from privacy.budget import Spend
-from privacy.ledger import Receipt
-from privacy.mechanism import Learner, Losses, Mechanism, poisson
+from privacy.mechanism import Mechanism, Memory, Training, poisson
 
 
 class Off(Mechanism):
@@ -27,6 +25,10 @@ class Off(Mechanism):
     def promise(self) -> None:
         """See `Mechanism.promise`: nothing."""
 
+    @property
+    def largest_clip(self) -> None:
+        """See `Mechanism.largest_clip`: nothing is clipped."""
+
     def spend(
         self, *, study: str, round: int, rounds: int, steps: int, sample_rate: float
     ) -> Spend:
@@ -36,27 +38,18 @@ class Off(Mechanism):
             study=study, round=round, noise_multiplier=0, sample_rate=sample_rate, steps=steps
         )
 
-    def fit(
-        self,
-        head: nn.Module,
-        patients: Sequence[Any],
-        *,
-        receipt: Receipt,
-        losses: Losses[Any],
-        learner: Learner,
-        declared_patients: int,
-        generator: torch.Generator,
-    ) -> None:
+    def fit(self, head: nn.Module, patients: Sequence[Any], training: Training) -> Memory:
         """See `Mechanism.fit`."""
-        spend = receipt.spend
+        spend = training.receipt.spend
         if spend.noise_multiplier != 0:
             raise ValueError("'off' adds no noise, but its receipt says that it does")
-        optimizer = learner(iter(p for p in head.parameters() if p.requires_grad))
-        expected = spend.sample_rate * declared_patients
+        optimizer = training.learner(iter(p for p in head.parameters() if p.requires_grad))
         head.train()
         for sample in poisson(
-            patients, sample_rate=spend.sample_rate, steps=spend.steps, generator=generator
+            patients, sample_rate=spend.sample_rate, steps=spend.steps, stream=training.stream
         ):
             optimizer.zero_grad()
-            (losses(head, sample).sum() / expected).backward()  # type: ignore[no-untyped-call]
+            loss = training.losses(head, sample).sum() / training.expected
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+        return {}

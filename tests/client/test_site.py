@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-import torch
 from builders import site_table
 
 from client.site import Site
+from privacy.randomness import Stream
 
 
 def test_an_unknown_key_is_named_and_its_value_is_not(tmp_path):
@@ -51,15 +51,15 @@ def test_a_damaged_secret_is_an_error_and_never_replaced(make_site):
         site.key("split")
 
 
-def draw(generator: torch.Generator) -> list[float]:
-    return torch.rand(4, generator=generator).tolist()
+def draw(numbers: Stream) -> list[float]:
+    return numbers.uniform(4).tolist()
 
 
 def test_no_two_charges_share_their_noise(make_site):
     site = make_site("ash")
-    assert draw(site.generator(receipt=1)) == draw(site.generator(receipt=1))
-    assert draw(site.generator(receipt=1)) != draw(site.generator(receipt=2))
-    assert draw(site.generator(receipt=1)) != draw(make_site("birch").generator(receipt=1))
+    assert draw(site.stream(receipt=1)) == draw(site.stream(receipt=1))
+    assert draw(site.stream(receipt=1)) != draw(site.stream(receipt=2))
+    assert draw(site.stream(receipt=1)) != draw(make_site("birch").stream(receipt=1))
 
 
 def test_a_real_sites_noise_cannot_be_repeated(tmp_path):
@@ -67,4 +67,4 @@ def test_a_real_sites_noise_cannot_be_repeated(tmp_path):
     path.write_text(tomli_w.dumps(site_table("ash", policy={"lifetime": {"epsilon": 1.0}})))
     site = Site.read(path)
     assert site.test_seed is None
-    assert draw(site.generator(receipt=1)) != draw(site.generator(receipt=1))
+    assert draw(site.stream(receipt=1)) != draw(site.stream(receipt=1))

@@ -18,6 +18,8 @@ from privacy import accounting
 from privacy.budget import Spend
 from privacy.dp_sgd import DpSgd
 from privacy.ledger import Receipt
+from privacy.mechanism import Training
+from privacy.randomness import Stream, stream
 from tasks.bags import Batch, PatientBag, collate
 from tasks.heads.code_query import CodeQuery
 from tasks.heads.head import Head, HeadSpec
@@ -127,7 +129,7 @@ def change(
     clip: float,
     noise: float = 0.0,
     expected: float = 1.0,
-    generator: torch.Generator | None = None,
+    numbers: Stream | None = None,
     loss=losses,
 ) -> Tensor:
     """What dp-sgd does to a copy of the weights with plain gradient descent at rate 1."""
@@ -135,13 +137,29 @@ def change(
     DpSgd(epsilon=1, clip=clip)._steps(
         copied,
         samples,
+        training(noise=noise, expected=expected, losses=loss, numbers=numbers),
         noise=noise,
-        expected=expected,
-        losses=loss,
-        learner=lambda parameters: torch.optim.SGD(parameters, lr=1),
-        generator=generator or seeded(),
     )
     return flat(copied.parameters()) - flat(head.parameters())
+
+
+def training(
+    *,
+    noise: float = 1.0,
+    expected: float = 1.0,
+    losses=losses,
+    learner=lambda parameters: torch.optim.SGD(parameters, lr=1),
+    numbers: Stream | None = None,
+) -> Training:
+    """A round whose normaliser is `expected`."""
+    rate, declared = (1.0, expected) if expected >= 1 else (expected, 1)
+    return Training(
+        receipt=receipt(noise, rate=rate),
+        losses=losses,
+        learner=learner,
+        declared_patients=declared,
+        stream=numbers or stream("0"),
+    )
 
 
 def receipt(noise: float = 1.0, *, rate: float = 0.5, steps: int = 3) -> Receipt:
@@ -155,11 +173,13 @@ def fit(head: Head, patients: Sequence[PatientBag], *, seed: int = 0, **settings
     DpSgd(epsilon=1, clip=settings.pop("clip", 1.0)).fit(
         head,
         patients,
-        receipt=settings.pop("receipt", receipt()),
-        losses=losses,
-        learner=settings.pop("learner", lambda parameters: torch.optim.SGD(parameters, lr=0.1)),
-        declared_patients=settings.pop("declared", 10),
-        generator=seeded(seed),
+        Training(
+            receipt=settings.pop("receipt", receipt()),
+            losses=losses,
+            learner=settings.pop("learner", lambda parameters: torch.optim.SGD(parameters, lr=0.1)),
+            declared_patients=settings.pop("declared", 10),
+            stream=stream(str(seed)),
+        ),
     )
     return head
 
@@ -319,14 +339,10 @@ def test_noise_is_fresh_at_every_step_and_in_every_weight():
     assert len(set(one.tolist())) == len(one)
 
 
-def test_every_noise_is_half_the_sum_of_four_draws_after_one_thrown_away():
-    # Holohan and Braghin (2021), arXiv:2107.10138: a single draw's low bits give the sum away.
-    head, generator, by_hand = head_of(HEADS["linear"]), seeded(7), []
-    for value in head.parameters():
-        torch.normal(0.0, 1.5, (1, 1), generator=generator)
-        draws = [torch.normal(0.0, 1.5, value.shape, generator=generator) for _ in range(4)]
-        by_hand.append(sum(draws) / 2)
-    moved = change(head, [[]], clip=3.0, noise=0.5, generator=seeded(7))
+def test_the_noise_is_the_streams():
+    head, numbers = head_of(HEADS["linear"]), stream("7")
+    by_hand = [numbers.normal(tuple(value.shape)).float() * 1.5 for value in head.parameters()]
+    moved = change(head, [[]], clip=3.0, noise=0.5, numbers=stream("7"))
     torch.testing.assert_close(moved, -flat(by_hand), rtol=1e-5, atol=1e-5)
 
 
@@ -474,15 +490,7 @@ def test_a_failure_in_the_middle_leaves_no_trace_either():
 
 
 def change_in_place(head: Head, loss) -> None:
-    DpSgd(epsilon=1)._steps(
-        head,
-        [PATIENTS],
-        noise=1.0,
-        expected=1.0,
-        losses=loss,
-        learner=lambda parameters: torch.optim.SGD(parameters, lr=1),
-        generator=seeded(),
-    )
+    DpSgd(epsilon=1)._steps(head, [PATIENTS], training(losses=loss), noise=1.0)
 
 
 @EVERY_HEAD
@@ -550,15 +558,7 @@ def test_a_patient_whose_gradient_overflows_counts_as_nobody():
             logits = model(x[rows], torch.ones(len(sample), 1, 1, dtype=torch.bool))
             return logits.square().mean((1, 2))
 
-        DpSgd(epsilon=1.0, clip=1.0)._steps(
-            head,
-            [chosen],
-            noise=0.0,
-            expected=1.0,
-            losses=losses,
-            learner=lambda parameters: torch.optim.SGD(parameters, lr=1.0),
-            generator=torch.Generator().manual_seed(0),
-        )
+        DpSgd(epsilon=1.0, clip=1.0)._steps(head, [chosen], training(losses=losses), noise=0.0)
         return torch.cat([value.detach().flatten() for value in head.parameters()])
 
     without, with_ = moved(2), moved(3)

@@ -12,15 +12,12 @@ from privacy import dp_sgd
 from privacy.budget import Budget, Spend
 from privacy.dp_sgd import DpSgd
 from privacy.ledger import Receipt
-from privacy.mechanism import poisson
+from privacy.mechanism import Training, poisson
 from privacy.mechanisms import MECHANISMS
 from privacy.off import Off
+from privacy.randomness import stream
 
 STUDY = "a" * 64
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def losses(head: nn.Module, sample: list[Tensor]) -> Tensor:
@@ -38,7 +35,7 @@ def test_sizes_are_binomial(patients, rate):
         [
             float(len(sample))
             for sample in poisson(
-                range(patients), sample_rate=rate, steps=steps, generator=seeded()
+                range(patients), sample_rate=rate, steps=steps, stream=stream("0")
             )
         ]
     )
@@ -53,7 +50,7 @@ def test_each_patient_is_drawn_at_the_rate_and_independently():
     patients, rate, steps = 12, 0.3, 6000
     drawn = torch.zeros(steps, patients)
     for step, sample in enumerate(
-        poisson(range(patients), sample_rate=rate, steps=steps, generator=seeded(1))
+        poisson(range(patients), sample_rate=rate, steps=steps, stream=stream("1"))
     ):
         drawn[step, sample] += 1
     assert drawn.max() == 1  # nobody twice in one step
@@ -66,23 +63,23 @@ def test_each_patient_is_drawn_at_the_rate_and_independently():
 
 
 def test_empty_samples_occur_and_are_steps():
-    samples = list(poisson("ab", sample_rate=0.3, steps=1000, generator=seeded()))
+    samples = list(poisson("ab", sample_rate=0.3, steps=1000, stream=stream("0")))
     assert len(samples) == 1000
     assert abs(samples.count([]) / 1000 - 0.7**2) < 0.06
     assert {tuple(sample) for sample in samples} == {(), ("a",), ("b",), ("a", "b")}
 
 
 def test_rate_one_draws_everybody():
-    assert list(poisson("abc", sample_rate=1, steps=2, generator=seeded())) == [[*"abc"]] * 2
+    assert list(poisson("abc", sample_rate=1, steps=2, stream=stream("0"))) == [[*"abc"]] * 2
 
 
 def test_an_empty_site_takes_its_steps():
-    assert list(poisson([], sample_rate=0.5, steps=3, generator=seeded())) == [[], [], []]
+    assert list(poisson([], sample_rate=0.5, steps=3, stream=stream("0"))) == [[], [], []]
 
 
-def test_sampling_comes_from_the_generator_alone():
+def test_sampling_comes_from_the_stream_alone():
     def sizes(seed: int) -> list[list[int]]:
-        return list(poisson(range(30), sample_rate=0.5, steps=5, generator=seeded(seed)))
+        return list(poisson(range(30), sample_rate=0.5, steps=5, stream=stream(str(seed))))
 
     torch.manual_seed(1)
     first = sizes(3)
@@ -141,11 +138,13 @@ def test_fit_takes_the_steps_the_receipt_says_and_draws_at_its_rate(mechanism):
     mechanism.fit(
         nn.Linear(3, 2),
         list(torch.ones(16, 3)),
-        receipt=Receipt(1, spend),
-        losses=counted,
-        learner=learner,
-        declared_patients=20,
-        generator=seeded(),
+        Training(
+            receipt=Receipt(1, spend),
+            losses=counted,
+            learner=learner,
+            declared_patients=20,
+            stream=stream("0"),
+        ),
     )
     assert len(sizes) == len(steps) == 40
     assert 2.5 < sum(sizes) / 40 < 5.5
@@ -163,13 +162,15 @@ def test_the_normaliser_is_the_declared_number(mechanism, declared):
         mechanism.fit(
             head,
             list(torch.full((patients, 3), 0.1)),
-            receipt=Receipt(
-                1, Spend(study=STUDY, round=1, noise_multiplier=noise, sample_rate=1, steps=1)
+            Training(
+                receipt=Receipt(
+                    1, Spend(study=STUDY, round=1, noise_multiplier=noise, sample_rate=1, steps=1)
+                ),
+                losses=lambda model, sample: model(torch.stack(sample)).sum(-1),
+                learner=lambda parameters: torch.optim.SGD(parameters, lr=1),
+                declared_patients=declared,
+                stream=stream("0"),
             ),
-            losses=lambda model, sample: model(torch.stack(sample)).sum(-1),
-            learner=lambda parameters: torch.optim.SGD(parameters, lr=1),
-            declared_patients=declared,
-            generator=seeded(),
         )
         return head.weight.detach()
 
@@ -187,13 +188,15 @@ def test_what_needs_no_gradient_is_left_alone(mechanism):
     mechanism.fit(
         head,
         list(torch.ones(5, 3)),
-        receipt=Receipt(
-            1, Spend(study=STUDY, round=1, noise_multiplier=noise, sample_rate=1, steps=2)
+        Training(
+            receipt=Receipt(
+                1, Spend(study=STUDY, round=1, noise_multiplier=noise, sample_rate=1, steps=2)
+            ),
+            losses=losses,
+            learner=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+            declared_patients=5,
+            stream=stream("0"),
         ),
-        losses=losses,
-        learner=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
-        declared_patients=5,
-        generator=seeded(),
     )
     moved = {name for name, value in head.state_dict().items() if not value.equal(before[name])}
     assert moved == {"1.weight", "1.bias"}

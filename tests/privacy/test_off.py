@@ -12,7 +12,9 @@ from torch import nn
 from privacy import accounting
 from privacy.budget import Spend
 from privacy.ledger import Receipt
+from privacy.mechanism import Training
 from privacy.off import Off
+from privacy.randomness import stream
 from tasks.bags import PatientBag, collate
 from tasks.heads.linear import Linear
 from tasks.loss import patient_losses
@@ -54,11 +56,13 @@ def fitted(patients: list[PatientBag], *, declared: int, **spent: float) -> nn.M
     Off().fit(
         head,
         patients,
-        receipt=receipt(**spent),
-        losses=losses,
-        learner=lambda parameters: torch.optim.SGD(parameters, lr=0.5),
-        declared_patients=declared,
-        generator=torch.Generator().manual_seed(0),
+        Training(
+            receipt=receipt(**spent),
+            losses=losses,
+            learner=lambda parameters: torch.optim.SGD(parameters, lr=0.5),
+            declared_patients=declared,
+            stream=stream("0"),
+        ),
     )
     return head
 
@@ -88,7 +92,7 @@ def test_an_empty_site_stays_where_it_was():
     assert (head.out.bias == -3).all()
 
 
-def test_the_generator_decides_the_samples():
+def test_the_stream_decides_the_samples():
     weights = [fitted(bags(20), declared=20, rate=0.5, steps=2).out.weight for _ in range(2)]
     assert weights[0].equal(weights[1])
 

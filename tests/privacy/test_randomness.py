@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+import pytest
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+from scipy import stats
 
-from privacy.randomness import WORDS, stream
+from privacy import randomness
+from privacy.randomness import Stream, stream
 
 
-def draws(generator: torch.Generator) -> list[float]:
-    return torch.randn(8, generator=generator).tolist()
+def draws(numbers: Stream) -> list[float]:
+    return numbers.uniform(8).tolist()
 
 
 def test_a_name_gives_its_stream_and_another_name_another():
@@ -20,20 +29,70 @@ def test_a_stream_without_a_name_cannot_be_repeated():
     assert draws(stream()) != draws(stream())
 
 
-def test_the_whole_state_is_filled_and_not_32_bits_of_it():
-    """`manual_seed` keeps 32 bits: the state of every stream it can give starts with a seed."""
-    one, other = stream("x").get_state(), stream("y").get_state()
-    words = [state[24 : 24 + WORDS * 8].numpy().view("<u8") for state in (one, other)]
-    assert (words[0] != words[1]).sum() > WORDS - 3
-    assert words[0].max() < 2**32
-    seeded = torch.Generator().manual_seed(7).get_state()
-    again = torch.Generator().manual_seed(7 + (77 << 32)).get_state()
-    assert torch.equal(seeded[24:], again[24:])
+def test_a_stream_without_a_name_has_a_key_of_the_operating_systems(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        randomness.secrets, "token_bytes", lambda size: asked.append(size) or bytes(size)
+    )
+    assert draws(stream()) == draws(Stream(bytes(32)))
+    assert asked == [32]
 
 
-def test_streams_are_uniform_and_normal():
-    generator = stream("law")
-    assert abs(torch.rand(100_000, generator=generator).mean() - 0.5) < 0.005
-    normal = torch.randn(100_000, generator=generator)
-    assert abs(normal.mean()) < 0.01
-    assert abs(normal.std() - 1) < 0.01
+def test_the_bits_are_aes_of_a_counter():
+    """Worked out the long way: each block is the counter, encrypted alone."""
+    key = bytes(range(32))
+    block = Cipher(AES256(key), ECB()).encryptor()  # noqa: S305
+    blocks = b"".join(block.update(number.to_bytes(16)) for number in range(4))
+    words = [int.from_bytes(blocks[at : at + 8], "little") >> 11 for at in range(0, 64, 8)]
+    assert draws(Stream(key)) == [word / 2**53 for word in words]
+
+
+def test_nothing_is_ever_given_twice():
+    numbers = stream("once")
+    seen = np.concatenate([numbers.uniform(1000), numbers.normal((1000,)).numpy()])
+    seen = np.concatenate([seen, numbers.uniform(1000)])
+    assert len(set(seen.tolist())) == 3000
+
+
+def test_uniform_numbers_are_uniform_below_one():
+    found = stream("law").uniform(200_000)
+    assert found.min() >= 0
+    assert found.max() < 1
+    assert stats.kstest(found, "uniform").pvalue > 1e-3
+
+
+def test_normal_numbers_are_normal_to_their_tails():
+    found = stream("law").normal((400_000,)).numpy()
+    assert found.dtype == np.float64
+    assert stats.kstest(found, "norm").pvalue > 1e-3
+    assert abs(found.std() - 1) < 4 / math.sqrt(2 * len(found))
+    assert abs((found**4).mean() - 3) < 4 * math.sqrt(96 / len(found))
+    assert 4 < np.abs(found).max() < 7
+    # No two are made of the same draws.
+    assert abs(np.corrcoef(found[:-1], found[1:])[0, 1]) < 4 / math.sqrt(len(found))
+    half = len(found) // 2
+    assert abs(np.corrcoef(found[:half], found[half:])[0, 1]) < 4 / math.sqrt(half)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0), (3, 5), (2, 3, 7)])
+def test_normal_numbers_come_in_any_shape(shape):
+    assert stream("x").normal(shape).shape == torch.Size(shape)
+
+
+def test_a_normal_number_is_half_the_sum_of_four_draws():
+    """Holohan and Braghin (2021), arXiv:2107.10138: one draw's low bits give the sum away."""
+    numbers = stream("four")
+    by_hand = sum(numbers._box_muller(10) for _ in range(4)) / 2
+    assert np.array_equal(stream("four").normal((10,)).numpy(), by_hand)
+
+
+def test_large_draws_are_made_in_blocks(monkeypatch):
+    monkeypatch.setattr(randomness, "BLOCK", 7)
+    found = stream("x").normal((5, 6))
+    assert len(set(found.flatten().tolist())) == 30
+
+
+def test_the_logarithm_never_meets_zero(monkeypatch):
+    numbers = stream("x")
+    monkeypatch.setattr(Stream, "uniform", lambda self, count: np.zeros(count))
+    assert torch.isfinite(numbers.normal((4,))).all()
