@@ -15,10 +15,14 @@ Guarantees:
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +30,21 @@ from privacy.budget import Budget, Spend
 
 # Opacus's PRV answer is an upper bound that lies at most this far above the truth.
 PRV_ERROR = 0.01
+
+# Where PRV is not asked, because RDP's bound will do: on a grid of more points than this (seconds
+# and half a gigabyte; it grows with epsilon and with the root of the steps), and above this
+# epsilon. Otherwise a study that asks for far more than any policy allows would take all memory
+# before anybody could say no.
+PRV_POINTS = 2**23
+PRV_LARGEST = 200.0
+
+
+@cache
+def version() -> str:
+    """Which accountants answer: of what they certified, another version may think otherwise."""
+    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return f"{own[:16]} opacus {metadata.version('opacus')}"
+
 
 Events = tuple[tuple[float, float, int], ...]
 
@@ -48,20 +67,31 @@ def epsilon(spends: Iterable[Spend], *, delta: float) -> float:
 
 
 def within(spends: Iterable[Spend], budget: Budget) -> bool:
-    """Whether all these spends together stay inside the budget.
+    """Whether all these spends together stay inside the budget."""
+    return bound(spends, budget) <= budget.epsilon
+
+
+def bound(spends: Iterable[Spend], budget: Budget) -> float:
+    """An epsilon of all these spends together that is good enough to hold against the budget.
 
     RDP is asked first: it is quick, and where it already says yes PRV could only agree.
     """
-    if math.isinf(budget.epsilon):
-        return True
     events = merged(spends)
     if not events:
-        return True
+        return 0.0
     if any(noise == 0 for noise, _, _ in events):
-        return False
-    if _rdp(events, budget.delta) <= budget.epsilon:
-        return True
-    return _epsilon(events, budget.delta) <= budget.epsilon
+        return math.inf
+    quick = _rdp(events, budget.delta)
+    return quick if quick <= budget.epsilon else _epsilon(events, budget.delta)
+
+
+def covers(larger: Events, smaller: Events) -> bool:
+    """Whether `larger` holds at least as many steps of everything in `smaller`.
+
+    Then it costs at least as much: dropping a step is post-processing.
+    """
+    steps = {(noise, rate): count for noise, rate, count in larger}
+    return all(steps.get((noise, rate), 0) >= count for noise, rate, count in smaller)
 
 
 @lru_cache(maxsize=1024)
@@ -113,7 +143,8 @@ def _epsilon(events: Events, delta: float) -> float:
         return 0.0
     if any(noise == 0 for noise, _, _ in events):
         return math.inf
-    return min(_rdp(events, delta), _prv(events, delta))
+    rdp = _rdp(events, delta)
+    return rdp if rdp > PRV_LARGEST else min(rdp, _prv(events, delta))
 
 
 @lru_cache(maxsize=4096)
@@ -128,11 +159,22 @@ def _rdp(events: Events, delta: float) -> float:
 
 
 def _prv(events: Events, delta: float) -> float:
-    """PRV where it converges; infinity where it does not, which leaves RDP to answer."""
+    """PRV where it converges on a grid of bearable size; otherwise infinity, which leaves RDP to
+    answer.
+    """
     from opacus.accountants import PRVAccountant
 
     accountant = PRVAccountant()
     accountant.history = list(events)
+    grid = accountant._get_domain  # noqa: SLF001 - the size is known nowhere else before it is used
+
+    def bounded(**asked: Any) -> Any:
+        found = grid(**asked)
+        if found.size > PRV_POINTS:
+            raise MemoryError
+        return found
+
+    accountant._get_domain = bounded  # noqa: SLF001
     try:
         # At rate 1 it takes the logarithm of 0, and handles the -inf that it gets.
         # It also asks RDP for a first guess, which warns of orders; PRV's own bound stands.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 
 import numpy as np
@@ -270,3 +271,24 @@ def test_within_uses_the_delta_of_the_budget():
     rdp = accounting._rdp(merged([spend(2)]), 1e-5)
     for least in (cost, rdp):  # both ways to a yes
         assert not within([spend(2)], Budget(epsilon=least + 0.01, delta=1e-8))
+
+
+@pytest.mark.parametrize(
+    ("noise", "steps"), [(2.0, 100_000), (0.04, 6), (0.5, 10_000), (1e-3, 1)], ids=str
+)
+def test_a_cost_beyond_all_measure_is_known_at_once(noise, steps):
+    """PRV's grid would take all memory; whoever asks a site for this must only be told no."""
+    began = time.process_time()
+    found = epsilon([spend(noise, rate=0.2, steps=steps)], delta=DELTA)
+    assert time.process_time() - began < 3
+    assert math.isfinite(found)
+    assert found > accounting.PRV_LARGEST
+
+
+def test_prv_is_not_asked_on_a_grid_beyond_memory():
+    events = ((5.0, 0.2, 100_000),)
+    assert accounting._rdp(events, DELTA) < accounting.PRV_LARGEST
+    assert accounting._prv(events, DELTA) == math.inf
+    assert epsilon([spend(5.0, rate=0.2, steps=100_000)], delta=DELTA) == accounting._rdp(
+        events, DELTA
+    )
