@@ -57,6 +57,22 @@ class IcdCoding(Task):
         """See `Task.questions`: the codes' titles."""
         return tuple(icd.title(code) for code in self.codes)
 
+    @property
+    def summary(self) -> str:
+        """See `Task.summary`."""
+        what = "ICD-10-CM categories" if self.level == "category" else "ICD-10-CM codes"
+        some = ", ".join(self.codes[:6]) + (", ..." if len(self.codes) > 6 else "")
+        return f"which of {len(self.codes):,} {what} ({some}) were given to each stay"
+
+    @property
+    def reads(self) -> str:
+        """See `Task.reads`."""
+        kinds = " and ".join(self.note_kinds) + " notes" if self.note_kinds else "all notes"
+        return (
+            f"{kinds} of a stay, written from its admission until {self.hours_after_discharge} "
+            "hours after its discharge"
+        )
+
     def labels(self, patient: Patient, left_out: LeftOut) -> Iterator[Label]:
         """See `Task.labels`: one label per coded stay."""
         asked = frozenset(self.codes)

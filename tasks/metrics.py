@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ from pydantic import Field
 
 from privacy.release import Tally
 from privacy.spec import Spec
+from tasks import noised
 from tasks.tallies import EDGES, FINE, LABELS, RANKS, SCORES, TUNE
+
+N = TypeVar("N", np.int64, np.float64)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -36,7 +39,8 @@ class Metrics(Spec):
         p_at_8: Mean over stays of the share of true outputs among the first eight.
         auprc: Area under the precision-recall curve of all pairs (average precision).
         threshold: The logit at or above which an output is predicted.
-        patients: Held-out patients behind the numbers.
+        patients: Held-out patients behind the numbers, without those of noised tallies: how many
+            they are is private.
     """
 
     micro_f1: Share | None = None
@@ -54,6 +58,9 @@ def best_threshold(tallies: Mapping[str, Tally]) -> float | None:
 
     The lowest such edge where several are equal; None where there is nothing to choose by.
     """
+    rough = _with_noised(tallies, TUNE, noised.TUNE)
+    if rough is not None:
+        return _rough_threshold(rough)
     if TUNE not in tallies or not tallies[TUNE].sums[1].sum():
         return None
     sums = _counts(tallies[TUNE])
@@ -72,6 +79,8 @@ def metrics(tallies: Mapping[str, Tally], *, threshold: float | None) -> Metrics
     Raises:
         ValueError: The threshold is not an edge.
     """
+    if noised.SCORES in tallies:
+        return _rough(tallies, threshold)
     found: dict[str, float | int | None] = {"threshold": threshold}
     if SCORES in tallies:
         found["patients"] = tallies[SCORES].patients
@@ -81,14 +90,67 @@ def metrics(tallies: Mapping[str, Tally], *, threshold: float | None) -> Metrics
         found["map"] = average / coded if coded else None
         found["p_at_8"] = first / stays if stays else None
     if threshold is not None:
-        edge = int(np.searchsorted(EDGES, threshold))
-        if edge == len(EDGES) or EDGES[edge] != threshold:
-            raise ValueError(f"threshold {threshold} is not one of the edges")
+        edge = _edge(threshold)
         if SCORES in tallies:
             found["micro_f1"] = _micro_f1(_counts(tallies[SCORES]), threshold)
         if LABELS in tallies:
             found |= _macro_f1(_counts(tallies[LABELS]), edge)
     return Metrics.model_validate(found)
+
+
+def _edge(threshold: float) -> int:
+    edge = int(np.searchsorted(EDGES, threshold))
+    if edge == len(EDGES) or EDGES[edge] != threshold:
+        raise ValueError(f"threshold {threshold} is not one of the edges")
+    return edge
+
+
+def _rough(tallies: Mapping[str, Tally], threshold: float | None) -> Metrics:
+    """What can be told where some sites' tallies carry noise: no output by itself, no AUPRC."""
+    found: dict[str, float | int | None] = {"threshold": threshold}
+    if SCORES in tallies:
+        found["patients"] = tallies[SCORES].patients
+    ranks = sum(tallies[name].sums for name in (RANKS, noised.RANKS) if name in tallies)
+    average, coded, first, stays = np.broadcast_to(ranks, 4).tolist()
+    found["map"] = _share(average, coded)
+    found["p_at_8"] = _share(first, stays)
+    sums = _with_noised(tallies, SCORES, noised.SCORES)
+    if threshold is not None and sums is not None:
+        edge = _edge(threshold)
+        tp, fp = _at_least(sums[1])[edge], _at_least(sums[0])[edge]
+        found["micro_f1"] = _share(2 * tp, tp + fp + sums[1].sum())
+    return Metrics.model_validate(found)
+
+
+def _rough_threshold(sums: NDArray[np.float64]) -> float | None:
+    """As `best_threshold`, among the edges above which noised sites count false pairs."""
+    first = _edge(noised.LOWEST)
+    tp, fp = _at_least(sums[1])[first:], _at_least(sums[0])[first:]
+    scores = [_share(2 * t, t + f + sums[1].sum()) for t, f in zip(tp, fp, strict=True)]
+    known = [-1.0 if score is None else score for score in scores]
+    return float(EDGES[first + int(np.argmax(known))]) if max(known) >= 0 else None
+
+
+def _with_noised(
+    tallies: Mapping[str, Tally], exact: str, noisy: str
+) -> NDArray[np.float64] | None:
+    """Pairs by the bins of `EDGES`, (2, B), of exact and noised sites; None without the latter."""
+    if noisy not in tallies:
+        return None
+    sums: NDArray[np.float64] = tallies[noisy].sums.astype(np.float64)
+    if exact in tallies:
+        # The bin of EDGES that each bin of FINE lies in.
+        bins = np.concatenate([[0], np.searchsorted(EDGES, FINE, side="right")])
+        for row in (0, 1):
+            sums[row] += np.bincount(
+                bins, weights=tallies[exact].sums[row], minlength=len(EDGES) + 1
+            )
+    return sums
+
+
+def _share(part: float, whole: float) -> float | None:
+    """A ratio of noisy numbers, kept where it makes sense."""
+    return min(1.0, max(0.0, part / whole)) if whole > 0 else None
 
 
 def auprc_bound(sums: NDArray[np.int64]) -> float:
@@ -114,11 +176,11 @@ def _counts(tally: Tally) -> NDArray[np.int64]:
     return tally.sums.astype(np.int64)
 
 
-def _at_least(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _at_least(counts: NDArray[N]) -> NDArray[N]:
     """For each edge, how many lie at or above it: bins are numbered so that bin e+1 starts at
     edge e. Works on the last axis; one shorter than the input.
     """
-    above: NDArray[np.int64] = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1][..., 1:]
+    above: NDArray[N] = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1][..., 1:]
     return above
 
 

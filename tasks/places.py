@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The folder that holds the floors: the checkout, or the unpacked Flower bundle."""
+"""The folder that holds the floors: checkout, installation, or the unpacked Flower bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Places:
         """The places that a Flower run names.
 
         Args:
-            run_config: `study` (a path; relative ones start at the bundle), and optionally
+            run_config: `study` (a path; relative ones start at `ROOT`), and optionally
                 `data`, `home` and `run`.
             run_id: Flower's number of the run, which names its folder where `run` is not given.
         """

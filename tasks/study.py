@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +17,7 @@ from privacy.errors import StudyRefused
 from privacy.mechanisms import AnyMechanism
 from privacy.release import Contract
 from privacy.spec import Spec, one_line, read_toml
-from tasks import tallies
+from tasks import noised, tallies
 from tasks.bags import BagSpec
 from tasks.heads.kinds import AnyHead
 from tasks.kinds import AnyTask
@@ -49,6 +50,17 @@ class OptimizerSpec(Spec):
         return torch.optim.SGD(parameters, lr=self.learning_rate, momentum=self.momentum)
 
 
+_Line = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+
+
+class About(Spec):
+    """Who asks and why, in the coordinator's own words; nobody has checked them."""
+
+    coordinator: _Line = ""
+    contact: _Line = ""
+    purpose: _Line = ""
+
+
 class Study(Spec):
     """What a federation agrees on. Public: the same bytes at every site, and never trusted.
 
@@ -66,6 +78,7 @@ class Study(Spec):
         optimizer: How its steps are taken.
         privacy: How its privacy is kept.
         strategy: How updates become one.
+        about: Who asks and why, for those who decide at a site.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -81,6 +94,7 @@ class Study(Spec):
     optimizer: OptimizerSpec = OptimizerSpec()
     privacy: AnyMechanism
     strategy: AnyStrategy = FedAvgSpec()
+    about: About = About()
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -121,6 +135,11 @@ class Study(Spec):
         """The names of what is predicted; L of them."""
         return self.task.outputs
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers the head trains."""
+        return sum(math.prod(shape) for shape in self.contract().parameters.values())
+
     def spend(self, round: int) -> Spend:
         """What a round costs each site, from this file alone."""
         return self.privacy.spend(
@@ -153,5 +172,6 @@ class Study(Spec):
                 for name, value in head.named_parameters()
                 if value.requires_grad
             },
-            tallies=tallies.shapes(len(self.outputs)),
+            tallies=tallies.shapes(len(self.outputs)) | noised.shapes(),
+            noised=frozenset(noised.shapes()),
         )

@@ -1,6 +1,6 @@
 """Tallies: counts that add up over sites, from which pooled metrics follow.
 
-Four tallies, for L outputs:
+Four exact tallies, for L outputs (`tasks.noised` has those with noise):
 
 | name | dtype, shape | what |
 | --- | --- | --- |
@@ -73,7 +73,7 @@ def heldout_tallies(
     return [
         Tally(SCORES, _scores(some, true), patients),
         Tally(LABELS, labels, patients),
-        Tally(RANKS, _ranks(some, true), patients),
+        Tally(RANKS, stay_ranks(some, true).sum(0), patients),
     ]
 
 
@@ -124,20 +124,17 @@ def _labels(logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np
     return np.stack(counts).reshape(2, outputs, width)
 
 
-def _ranks(logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Per stay: average precision of the ranking and precision among the first eight.
+def stay_ranks(logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Per stay, (N, 4): average precision of the ranking, whether any output is true, precision
+    among the first eight, and 1.
 
     Ties are broken by the order of the outputs, on every site alike. Average precision is the
     mean over true outputs of the precision at their rank; a stay without any has none.
     """
-    if not len(logits):
-        return np.zeros(4)
     order = np.argsort(-logits.astype(np.float64), axis=1, kind="stable")
     hits = np.take_along_axis(truth, order, axis=1).astype(np.float64)
     found = hits.cumsum(1)
-    positives = found[:, -1]
+    positives = hits.sum(1)
     precision = found / np.arange(1, logits.shape[1] + 1)
-    coded = positives > 0
-    average = (precision * hits).sum(1)[coded] / positives[coded]
-    first = hits[:, :AT].sum(1) / AT
-    return np.array([average.sum(), coded.sum(), first.sum(), len(logits)], np.float64)
+    average = (precision * hits).sum(1) / np.maximum(positives, 1)
+    return np.stack([average, positives > 0, hits[:, :AT].sum(1) / AT, np.ones(len(hits))], axis=1)

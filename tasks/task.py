@@ -46,6 +46,16 @@ class Task(Kind):
 
     @property
     @abstractmethod
+    def summary(self) -> str:
+        """What is asked, in words for somebody who reads no code; no full stop."""
+
+    @property
+    @abstractmethod
+    def reads(self) -> str:
+        """Which notes are read and up to when, in the same words."""
+
+    @property
+    @abstractmethod
     def questions(self) -> tuple[str, ...]:
         """What each output means, in words that an encoder can read; L of them."""
 

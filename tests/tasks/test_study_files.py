@@ -37,6 +37,7 @@ def table() -> dict[str, Any]:
         "privacy": {"kind": "dp-sgd", "epsilon": 3.0},
         "strategy": {"kind": "fedavg"},
         "task": {"kind": "icd-coding", "codes": ["I10", "E11", "I50"]},
+        "about": {"coordinator": "one"},
     }
 
 
@@ -100,6 +101,7 @@ CHANGES = {
     "privacy": {"kind": "dp-sgd", "epsilon": 4.0},
     "strategy": {"kind": "fedavg", "minimum_sites": 3},
     "task": {"kind": "icd-coding", "codes": ["E11", "I10", "I50"]},
+    "about": {"coordinator": "another"},
 }
 
 
@@ -225,6 +227,9 @@ TALLIES = {
     "heldout/scores": ((2, 4098), "int64"),
     "heldout/labels": ((2, 3, 66), "int64"),
     "heldout/ranks": ((4,), "float64"),
+    "tune/noised": ((2, 66), "float64"),
+    "heldout/noised": ((2, 66), "float64"),
+    "heldout/noised-ranks": ((4,), "float64"),
 }
 
 
