@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from privacy.spec import Spec
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Shapes = Mapping[str, tuple[int, ...]]
+
+_Receipt = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Refusal(Spec):
 
     Attributes:
         error: The class of the error.
-        reason: The text of a SiteError; of anything else, that it failed.
+        reason: What a SiteError says aloud; of anything else, that it failed.
         site: The site's name; None where not even that could be read.
     """
 
@@ -100,11 +102,14 @@ class ReleaseHeader(Spec):
         code: The site's code fingerprint.
         encoder: The identity of its encoder and chunking.
         declared_patients: Public, rounded number of its training patients.
-        patients: For each tally, how many patients are behind it.
+        patients: For each tally, how many patients are behind it; 0 where the tally is noised,
+            because the true number is private.
         receipt: The ledger's number for the charge; None where nothing was trained.
         noise_multiplier: As charged.
         sample_rate: As charged.
         steps: As charged.
+        tally_receipt: The ledger's number for the charge of the tallies; None where there are none.
+        tally_noise: Noise multiplier of the tallies; 0 where they are exact.
     """
 
     study: Hex
@@ -114,10 +119,12 @@ class ReleaseHeader(Spec):
     encoder: Hex
     declared_patients: Annotated[int, Field(ge=1, le=10**9)]
     patients: dict[str, Annotated[int, Field(ge=0, le=10**9)]] = {}
-    receipt: Annotated[int, Field(ge=1)] | None = None
+    receipt: _Receipt | None = None
     noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     sample_rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    steps: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    tally_receipt: _Receipt | None = None
+    tally_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +144,14 @@ class Release:
         update: The head's weights after local training, float32; empty for an evaluation.
         tallies: Counts on patients that were not trained on.
         receipt: The charge, at the site only; None where nothing was trained.
+        tally_receipt: The charge of the tallies, at the site only; None where there are none.
     """
 
     header: ReleaseHeader
     update: Mapping[str, NDArray[np.float32]]
     tallies: tuple[Tally, ...]
     receipt: Receipt | None = None
+    tally_receipt: Receipt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +162,23 @@ class Contract:
         study: The study's digest.
         parameters: Shape of every trained array by name.
         tallies: Shape and dtype (`int64` or `float64`) of every tally by name.
+        noised: Which of them carry noise; the others are exact. A release has one sort only.
     """
 
     study: str
     parameters: Shapes
     tallies: Mapping[str, tuple[tuple[int, ...], str]]
+    noised: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """What a site's policy lets out of tallies; the door holds every release against it.
+
+    Attributes:
+        metrics: `exact`, `noised` or `withheld`.
+        smallest_count: Patients that an exact tally must have behind it.
+    """
+
+    metrics: Literal["exact", "noised", "withheld"]
+    smallest_count: int = 0

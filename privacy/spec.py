@@ -12,6 +12,9 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
+MOST_COMPLAINTS = 100
+LONGEST_COMPLAINT = 1500
+
 
 class Spec(BaseModel):
     """A frozen, closed and silent value.
@@ -75,15 +78,26 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def one_line(error: ValidationError) -> str:
-    """A validation error in one line: each key and what is wrong with it, never its value."""
+    """A validation error in one line: each key and what is wrong with it, never its value.
+
+    Keys may come from anybody, so the line is printable and not long.
+    """
+    if error.error_count() > MOST_COMPLAINTS:
+        return f"{error.error_count():,} keys do not fit"
     said = []
     for item in error.errors(include_input=False, include_url=False, include_context=False):
         key = ".".join(str(step) for step in item["loc"]) or "the table"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "no such key; check its spelling"
-        said.append(f"{key}: {message}")
-    return "; ".join(said)
+        said.append(f"{printable(key, 100)}: {message}")
+    return printable("; ".join(said), LONGEST_COMPLAINT)
+
+
+def printable(text: str, most: int) -> str:
+    """A text of somebody else's, fit for a terminal and a log: no escape sequences, not long."""
+    cut = text if len(text) <= most else f"{text[: most - 3]}..."
+    return "".join(char if char.isprintable() else " " for char in cut)
 
 
 class Kind(Spec):

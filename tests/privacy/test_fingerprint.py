@@ -73,6 +73,18 @@ def test_a_new_a_renamed_and_a_missing_source_count(checkout, floor):
     assert len(set(seen)) == 4
 
 
+def test_the_reference_vectors_of_encoders_count(checkout):
+    before = taken()
+    (path,) = (checkout / "embeddings" / "references").glob("*.json")
+    path.write_bytes(path.read_bytes() + b" ")
+    assert taken() != before
+    path.unlink()
+    missing = taken()
+    assert missing != before
+    path.with_name("other.json").write_text("{}")
+    assert taken() not in {before, missing}
+
+
 def test_text_that_moves_from_one_file_to_the_next_counts(checkout):
     a, b = checkout / "tasks" / "aa.py", checkout / "tasks" / "ab.py"
     a.write_text("x = 1\ny = 2\n")
@@ -91,6 +103,7 @@ def test_text_that_moves_from_one_file_to_the_next_counts(checkout):
         "experiments/command.py",
         "setup.py",
         "privacy/notes.txt",
+        "client/references/other.json",
         "client/__pycache__/app.cpython-311.pyc",
     ],
 )

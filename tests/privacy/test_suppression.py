@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from builders import study_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.local import Bags, carriers, tally
+from client.counting import carriers, exact
 from privacy.suppression import hidden_labels
 from tasks.bags import PatientBag
 from tasks.heads.head import set_weights
@@ -61,11 +60,10 @@ def test_a_patient_with_two_stays_carries_an_output_once():
 @pytest.mark.parametrize("group", ["tune", "heldout"])
 def test_no_number_of_a_group_counts_an_output_that_few_carry(group):
     study = a_study()
-    nobody = {"train": [], "tune": [], "heldout": [], "questions": torch.zeros(3, 64)}
-    bags = Bags(**(nobody | {group: PATIENTS}))
+    groups = (PATIENTS, []) if group == "tune" else ([], PATIENTS)
     head = probing_head(study)
-    open_ = {t.name: t.sums for t in tally(study, head, bags)}
-    shut = {t.name: t.sums for t in tally(study, head, bags, smallest=5) if t.patients}
+    open_ = {t.name: t.sums for t in exact(study, head, *groups)}
+    shut = {t.name: t.sums for t in exact(study, head, *groups, smallest=5) if t.patients}
     scores = f"{group}/scores"
     assert sorted(open_[scores][1][open_[scores][1] > 0].tolist()) == [4, 12]
     assert shut[scores][1][shut[scores][1] > 0].tolist() == [12]
@@ -77,9 +75,8 @@ def test_no_number_of_a_group_counts_an_output_that_few_carry(group):
 
 def test_a_small_group_has_no_tallies_and_a_group_with_nothing_to_show_neither():
     study = a_study()
-    bags = Bags(train=[], tune=PATIENTS[:4], heldout=PATIENTS, questions=torch.zeros(3, 64))
-    names = {t.name for t in tally(study, probing_head(study), bags, smallest=5)}
+    head = probing_head(study)
+    names = {t.name for t in exact(study, head, PATIENTS[:4], PATIENTS, smallest=5)}
     assert names == {"heldout/scores", "heldout/labels", "heldout/ranks"}
     few = [bag((0,)), bag((1,)), bag((2,))] + [bag(())] * 9
-    bags = Bags(train=[], tune=few, heldout=few, questions=torch.zeros(3, 64))
-    assert tally(study, probing_head(study), bags, smallest=5) == []
+    assert exact(study, head, few, few, smallest=5) == []
