@@ -11,53 +11,61 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
 
+from client import approval, cohort_file, parts
+from client.cohort_file import Cohort, Member, Stay
 from client.site import Site
 from client.sources.source import Attrition
+from client.withdrawn import keyed_hash, withdrawn
 from embeddings.encoder import identity
-from embeddings.store import Key, VectorStore
+from embeddings.store import NOBODY, Key, VectorStore
+from embeddings.store_file import lock_file
 from privacy.errors import EncoderDiffers, SiteError
-from privacy.files import make_private
+from privacy.files import locked, replacing
 from tasks.bags import PatientBag
-from tasks.records import Part, Patient
+from tasks.records import Part
 from tasks.study import Study
 from tasks.task import notes_for
 
-FORMAT = 1
-PARTS: tuple[Part, ...] = ("train", "tune", "heldout")
+__all__ = [
+    "Cohort",
+    "Progress",
+    "bags",
+    "cohort_path",
+    "load",
+    "open_store",
+    "prepare",
+    "question_vectors",
+    "select",
+]
+
+OWNED_AT_A_TIME = 1000
 
 Progress = Callable[[str, int, int], None]
 """(what, done, of how many); 0 of 0 where the number is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stay:
-    """One labelled stay: the keys of its notes, newest first, and its true outputs."""
-
-    notes: tuple[Key, ...]
-    target: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Cohort:
-    """A study's patients at one site.
+class Chosen:
+    """A patient whom a study takes.
 
     Attributes:
-        identity: Of encoder and chunker; what the vectors are filed under.
-        members: For each part, the patients in order, each a list of stays.
-        questions: The keys of the outputs' questions.
+        patient: The keyed hash of the id.
+        part: Trained on, tuned on or held out.
+        stays: For each labelled stay, its note texts and true outputs.
     """
 
-    identity: str
-    members: dict[Part, tuple[tuple[Stay, ...], ...]]
-    questions: tuple[Key, ...]
+    patient: bytes
+    part: Part
+    stays: list[tuple[list[str], tuple[int, ...]]]
 
 
 def cohort_path(site: Site, study: Study) -> Path:
@@ -65,13 +73,15 @@ def cohort_path(site: Site, study: Study) -> Path:
     return site.at(site.cohorts) / f"{study.digest}.jsonl"
 
 
-def select(
-    site: Site, study: Study, attrition: Attrition
-) -> Iterator[tuple[Patient, Part, list[tuple[list[str], tuple[int, ...]]]]]:
-    """Streams the study's patients: part, and for each stay its note texts and true outputs."""
+def select(site: Site, study: Study, attrition: Attrition) -> Iterator[Chosen]:
+    """Streams the study's patients, without those who are withdrawn."""
     number = {output: n for n, output in enumerate(study.outputs)}
-    secret = site.key("split")
+    secret, hashing, gone = site.key("split"), site.key("patient"), withdrawn(site)
     for patient in site.source.patients(root=site.at(site.data), attrition=attrition):
+        hashed = keyed_hash(patient.id, secret=hashing)
+        if hashed in gone:
+            attrition.add("patients withdrawn")
+            continue
         stays = []
         for label in study.task.labels(patient, attrition.add):
             texts = [note.text for note in notes_for(patient, label)]
@@ -83,82 +93,43 @@ def select(
             attrition.add("patients without a labelled stay")
             continue
         part = site.split.part(patient, secret=secret)
-        yield patient, part, stays[-study.bag.stays :]
+        yield Chosen(hashed, part, stays[-study.bag.stays :])
 
 
 def load(site: Site, study: Study) -> Cohort:
     """Reads a prepared cohort.
 
     Raises:
-        SiteError: The study was never prepared here.
+        SiteError: The study was never prepared here, or its file is damaged.
     """
-    path = cohort_path(site, study)
-    try:
-        lines = path.read_text("ascii").splitlines()
-    except FileNotFoundError:
-        raise SiteError("this study was not prepared at the site") from None
-    head = json.loads(lines[0])
-    if head["format"] != FORMAT:
-        raise SiteError("this study was prepared by another version; prepare it again")
-    members: dict[Part, list[tuple[Stay, ...]]] = {part: [] for part in PARTS}
-    for line in lines[1:]:
-        row = json.loads(line)
-        members[row["part"]].append(
-            tuple(
-                Stay(tuple(map(bytes.fromhex, notes)), tuple(target))
-                for notes, target in row["stays"]
-            )
-        )
-    return Cohort(
-        identity=head["identity"],
-        members={part: tuple(rows) for part, rows in members.items()},
-        questions=tuple(map(bytes.fromhex, head["questions"])),
-    )
+    return cohort_file.read(cohort_path(site, study))
 
 
 def prepare(site: Site, study: Study, *, progress: Progress = lambda *_: None) -> Attrition:
-    """Reads the source, embeds what is missing and writes the cohort.
+    """Reads the source, embeds what is missing or damaged and writes the cohort.
 
-    The encoder is loaded only where something is missing.
+    The encoder is loaded only where something is missing. For whom a note is kept is on disk
+    before its vectors are, so that a purge finds also what a killed prepare has left.
 
     Raises:
-        SiteError: The site's split is no longer what it was.
-        SourceBroken: The source cannot be read.
+        SiteError: The site's split is no longer what it was, or a purge goes on.
+        StudyRefused: The study was purged, and so revoked, since it was admitted.
+        SourceBroken: The source cannot be read, or puts a patient into another part of the split
+            than in a study before.
         EncoderDiffers: The encoder is not the one that the study names.
+        StoreFull: There is no room; what was embedded before stays.
     """
     _same_split(site)
     attrition = Attrition()
-    with open_store(site, study) as store:
-        questions = [store.key(text) for text in study.task.questions]
-        missing = {key for key in questions if key not in store}
-        path = cohort_path(site, study)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.draft")
-        draft.unlink(missing_ok=True)
-        make_private(draft)
-        head = {
-            "format": FORMAT,
-            "identity": store.identity,
-            "questions": [key.hex() for key in questions],
-        }
-        with draft.open("w", encoding="ascii") as file:
-            file.write(json.dumps(head) + "\n")
-            read = 0
-            for read, (_, part, stays) in enumerate(select(site, study, attrition), 1):
-                rows = []
-                for texts, target in stays:
-                    keys = [store.key(text) for text in texts]
-                    missing.update(key for key in keys if key not in store)
-                    rows.append(([key.hex() for key in keys], target))
-                file.write(json.dumps({"part": part, "stays": rows}) + "\n")
-                attrition.add(f"patients kept to {part}")
-                progress("reading", read, 0)
-            progress("reading", read, read)
-            file.flush()
-            os.fsync(file.fileno())
+    path = cohort_path(site, study)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale_drafts(site)
+    with open_store(site, study) as store, replacing(path) as file:
+        # Once more: this may have waited for the purge of this very study.
+        approval.refuse_revoked(study, site.open_ledger())
+        missing = _write(site, study, store, file, attrition=attrition, progress=progress)
         if missing:
-            _embed(site, study, store, len(missing), progress)
-        draft.replace(path)
+            _embed(site, study, store, missing, progress)
     return attrition
 
 
@@ -202,21 +173,70 @@ def open_store(site: Site, study: Study, *, known: str | None = None) -> VectorS
         known = identity(study.encoder.fingerprint(site.settings()), study.chunker)
     return VectorStore(
         site.at(site.vectors),
+        key_file=site.at(site.store_key),
         identity=known,
         dim=study.encoder.dim,
         secret=site.key("vectors"),
+        quota=None if site.quota_gb is None else int(site.quota_gb * 1e9),
     )
 
 
+def _write(
+    site: Site,
+    study: Study,
+    store: VectorStore,
+    file: TextIO,
+    *,
+    attrition: Attrition,
+    progress: Progress,
+) -> set[Key]:
+    """Writes the cohort, its patients' parts and for whom its notes are kept; the notes that must
+    be embedded.
+    """
+    questions = [store.key(text) for text in study.task.questions]
+    cohort_file.write_head(file, identity=store.identity, questions=questions)
+    missing = {key for key in questions if key not in store}
+    owned = {(key, NOBODY) for key in questions}
+    given: dict[bytes, Part] = {}
+    for read, chosen in enumerate(select(site, study, attrition), 1):
+        stays = []
+        for texts, target in chosen.stays:
+            keys = tuple(store.key(text) for text in texts)
+            missing.update(key for key in keys if key not in missing and key not in store)
+            owned.update((key, chosen.patient) for key in keys)
+            stays.append(Stay(keys, target))
+        cohort_file.write_member(file, Member(chosen.patient, chosen.part, tuple(stays)))
+        if len(owned) >= OWNED_AT_A_TIME:
+            store.own(owned, study=study.digest)
+            owned.clear()
+        given[chosen.patient] = chosen.part
+        attrition.add(f"patients kept to {chosen.part}")
+        progress("reading", read, 0)
+    parts.keep(site, given)
+    store.own(owned, study=study.digest)
+    progress("reading", len(given), len(given))
+    return missing
+
+
+def _remove_stale_drafts(site: Site) -> None:
+    """Removes what killed processes left, unless another one may be writing: then the next
+    prepare does it.
+    """
+    lock = lock_file(site.at(site.vectors))
+    with suppress(TimeoutError), locked(lock, exclusive=True, wait=0):
+        cohort_file.remove_drafts(site.at(site.cohorts))
+
+
 def _same_split(site: Site) -> None:
-    """Checks that nobody who was trained on could now be held out.
+    """Checks that nobody who was trained on could now be held out by another rule; that the data
+    move nobody is checked once they are read (`client.parts`).
 
     Raises:
         SiteError: The key, the shares or the source's own split have changed.
     """
     part = site.source.model_dump(mode="json").get("part")
-    parts = [site.key("split").hex(), site.split.model_dump(mode="json"), part]
-    value = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    fixed = [site.key("split").hex(), site.split.model_dump(mode="json"), part]
+    value = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
     if not site.open_ledger().settle("split", value):
         raise SiteError(
             f"{site.name}'s split has changed since its first study (site.key, [split] or the "
@@ -224,7 +244,9 @@ def _same_split(site: Site) -> None:
         )
 
 
-def _embed(site: Site, study: Study, store: VectorStore, missing: int, progress: Progress) -> None:
+def _embed(
+    site: Site, study: Study, store: VectorStore, missing: set[Key], progress: Progress
+) -> None:
     from embeddings import conformance
     from embeddings.store import embed
 
@@ -240,16 +262,17 @@ def _embed(site: Site, study: Study, store: VectorStore, missing: int, progress:
     def step(number: int) -> None:
         nonlocal done
         done += number
-        progress("embedding", done, missing)
+        progress("embedding", done, len(missing))
 
     def texts() -> Iterator[str]:
         yield from study.task.questions
-        # Read a second time rather than held in memory: notes may be many.
-        for _, _, stays in select(site, study, Attrition()):
-            for notes, _ in stays:
-                yield from notes
+        # Read a second time rather than held in memory: notes may be many. What was whole a
+        # moment ago is not opened a second time.
+        for chosen in select(site, study, Attrition()):
+            for notes, _ in chosen.stays:
+                yield from (text for text in notes if store.key(text) in missing)
 
-    progress("embedding", 0, missing)
+    progress("embedding", 0, len(missing))
     embed(texts(), store=store, encoder=encoder, chunker=study.chunker, progress=step)
 
 

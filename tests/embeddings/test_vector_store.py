@@ -8,19 +8,23 @@ import os
 import signal
 import sqlite3
 import stat
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from embeddings.chunker import Chunker
 from embeddings.hashing import HashingEncoder
 from embeddings.store import VectorStore, embed
+from privacy.errors import StoreBroken, StoreFull
 
 ROOT = Path(__file__).parents[2]
 CHUNKER = Chunker(tokens=2, stride=2)
@@ -45,8 +49,17 @@ class Counting(HashingEncoder):
         return [chunk for texts in self.asked for chunk in texts]
 
 
-def opened(folder: Path, *, identity: str = IDENTITY, dim: int = 8, secret: bytes = SECRET):
-    return VectorStore(folder / "vectors.sqlite", identity=identity, dim=dim, secret=secret)
+def opened(
+    folder: Path, *, identity: str = IDENTITY, dim: int = 8, secret: bytes = SECRET, **more: Any
+):
+    return VectorStore(
+        folder / "vectors.sqlite",
+        key_file=folder / "store.key",
+        identity=identity,
+        dim=dim,
+        secret=secret,
+        **more,
+    )
 
 
 @pytest.fixture
@@ -91,10 +104,18 @@ def test_vectors_of_other_layout_are_kept_by_value(store: VectorStore):
     np.testing.assert_array_equal(store.get(b"k"), vectors.astype(np.float32))
 
 
-def test_the_file_holds_little_endian_float32_whatever_the_machine(store: VectorStore):
-    store.put({b"k": np.array([[1, -2, 0, 0, 0, 0, 0, 0.5]], ">f4")})
-    [row] = store._database.execute("SELECT key, chunks, vectors FROM note").fetchall()
-    assert row == (b"k", 1, bytes.fromhex("0000803f000000c0" + "00" * 20 + "0000003f"))
+def test_the_file_holds_sealed_little_endian_float32_whatever_the_machine(tmp_path: Path):
+    vectors = np.array([[1, -2, 0, 0, 0, 0, 0, 0.5]], ">f4")
+    plain = bytes.fromhex("0000803f000000c0" + "00" * 20 + "0000003f")
+    with opened(tmp_path) as store:
+        store.put({b"k": vectors})
+        [row] = store._database.execute("SELECT key, chunks, sealed FROM record").fetchall()
+    assert row[:2] == (b"k", 1)
+    assert len(row[2]) == 12 + len(plain) + 16
+    # Opened here with nothing of ours but the layout.
+    key = hmac.digest((tmp_path / "store.key").read_bytes(), b"vectors", "sha256")
+    about = b"fedward vectors" + struct.pack("<IIQI", 1, 8, 1, 64) + IDENTITY.encode() + b"k"
+    assert AESGCM(key).decrypt(row[2][:12], row[2][12:], about) == plain
 
 
 def test_what_was_never_embedded_is_a_key_error(store: VectorStore):
@@ -103,11 +124,13 @@ def test_what_was_never_embedded_is_a_key_error(store: VectorStore):
 
 
 @pytest.mark.parametrize("dim", [4, 7, 9, 16])
-def test_an_entry_of_another_width_is_a_key_error(tmp_path: Path, dim: int):
+def test_an_entry_of_another_width_is_damaged(tmp_path: Path, dim: int):
     with opened(tmp_path, dim=8) as store:
         store.put({b"k": np.ones((2, 8), np.float32)})
-    with opened(tmp_path, dim=dim) as store, pytest.raises(KeyError):
-        store.get(b"k")
+    with opened(tmp_path, dim=dim) as store:
+        assert b"k" not in store
+        with pytest.raises(StoreBroken, match="damaged"):
+            store.get(b"k")
 
 
 def test_a_key_is_a_keyed_hash_of_identity_and_text(tmp_path: Path):
@@ -160,14 +183,14 @@ def test_the_file_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path):
             modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made}
     finally:
         os.umask(before)
-    assert modes.keys() >= {"vectors.sqlite", "vectors.sqlite-wal"}
+    assert modes.keys() >= {"store.key", "vectors.sqlite", "vectors.sqlite-wal"}
     assert set(modes.values()) == {0o600}
 
 
 def test_a_put_that_fails_keeps_nothing_and_the_store_goes_on(store: VectorStore):
     [[pages]] = store._database.execute("PRAGMA page_count").fetchall()
     store._database.execute(f"PRAGMA max_page_count = {pages + 2}")  # a disk that is nearly full
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StoreFull, match="the disk of the site's store is full; make room"):
         store.put({b"small": np.ones((1, 8)), b"large": np.ones((9999, 8))})
     assert b"small" not in store
     store.put({b"next": np.ones((1, 8))})
@@ -175,8 +198,12 @@ def test_a_put_that_fails_keeps_nothing_and_the_store_goes_on(store: VectorStore
 
 
 def test_a_put_that_is_refused_keeps_nothing_and_the_store_goes_on(store: VectorStore):
-    with pytest.raises(sqlite3.IntegrityError):
-        store.put({b"good": np.ones((1, 8)), "no bytes": np.ones((1, 8))})
+    store._database.execute(
+        "CREATE TEMP TRIGGER refuse BEFORE INSERT ON record WHEN NEW.key = CAST('bad' AS BLOB)"
+        " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    )
+    with pytest.raises(sqlite3.IntegrityError, match="refused"):
+        store.put({b"good": np.ones((1, 8)), b"bad": np.ones((1, 8))})
     assert b"good" not in store
     store.put({b"next": np.ones((1, 8))})
     assert b"next" in store
@@ -282,7 +309,8 @@ class Hanging(HashingEncoder):
 
 print("ready", flush=True)
 sys.stdin.readline()
-with VectorStore(path, identity="f" * 64, dim=8, secret=b"s" * 32) as store:
+key = path.with_name("store.key")
+with VectorStore(path, key_file=key, identity="f" * 64, dim=8, secret=b"s" * 32) as store:
     texts = [f"note number {n}" for n in range(first, last)]
     chunker = Chunker(tokens=2, stride=2)
     print(embed(texts, store=store, encoder=Hanging(8), chunker=chunker, batch=10), flush=True)
@@ -377,7 +405,7 @@ def test_opening_a_store_waits_while_another_is_making_it(tmp_path: Path, lock: 
     done.start()
     try:
         with opened(tmp_path) as store:
-            assert store._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            assert store._database.execute("PRAGMA journal_mode").fetchone() == (b"wal",)
             assert filled(store, ["a note"])[0] == 1
     finally:
         done.join()
