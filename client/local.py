@@ -1,38 +1,34 @@
 """What a site does for a study: prepare, train, evaluate. Knows no network.
 
-Order of a training round: admit, check weights, tally what came in, charge the ledger, train.
+Order of a training round: admit, check weights, look for a kept answer, charge the ledger, tally
+what came in, train, keep the answer.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from client import approval
 from client import cohort as cohorts
+from client.counting import counted, log_spend
 from client.site import Site
-from privacy.budget import Budget, Spend
 from privacy.errors import CodeDiffers, EncoderDiffers, StudyRefused
 from privacy.fingerprint import code_fingerprint
 from privacy.ledger import Ledger, Receipt
 from privacy.mechanism import Memory, Training
 from privacy.randomness import Stream
-from privacy.release import Hello, Release, ReleaseHeader, RequestHeader, Tally
-from privacy.suppression import hidden_labels
-from tasks import tallies
+from privacy.release import Hello, Release, ReleaseHeader, RequestHeader
+from privacy.releases import question
 from tasks.bags import PatientBag, collate
 from tasks.heads.head import Head, Weights, set_weights, weights_of
 from tasks.loss import patient_losses
 from tasks.study import Study
-
-EVALUATION_BATCH = 64
-MOST_NUMBERS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,8 @@ def hello(
         SiteError: The study is refused or cannot be prepared; the text says why.
     """
     study = admitted(site, header)
-    cohorts.prepare(site, study, progress=progress)
+    attrition = cohorts.prepare(site, study, progress=progress)
+    site.open_log().write("prepared", study=study.digest, rules=len(attrition.counts))
     return Hello(
         site=site.name,
         code=code_fingerprint(),
@@ -78,7 +75,8 @@ def admitted(site: Site, header: RequestHeader) -> Study:
 
     Raises:
         CodeDiffers: The coordinator runs other code.
-        StudyRefused: The policy, or what is left in the ledger, does not allow it.
+        StudyRefused: The policy, the people who decide or what is left in the ledger do not
+            allow it.
     """
     if header.code != code_fingerprint():
         raise CodeDiffers(
@@ -86,66 +84,72 @@ def admitted(site: Site, header: RequestHeader) -> Study:
             f"{header.code[:12]}; install the same version of fedward"
         )
     study = Study.received(header.study)
-    site.policy.admit(study)
-    numbers = sum(math.prod(shape) for shape in study.contract().parameters.values())
-    if numbers > MOST_NUMBERS:
-        raise StudyRefused(f"the head trains {numbers:,} numbers; {MOST_NUMBERS:,} are allowed")
+    site.policy.admit(study, declared_patients=site.declared_patients)
     ledger = site.open_ledger()
-    done = {spend.round for spend in ledger.spends(study=study.digest)}
-    planned = [spend for spend in study.spends() if spend.round not in done]
-    ledger.afford(planned, lifetime=site.policy.lifetime)
+    approval.check(site, study, ledger)
+    ledger.afford(study.spends(), lifetime=site.policy.lifetime, but_done=True)
     return study
 
 
 def train(site: Site, study: Study, header: RequestHeader, weights: Weights) -> Release:
     """One round: tallies of the weights that came, then local training from them.
 
+    The same request asked again gets the kept release; nothing more is spent.
+
     Raises:
-        StudyRefused: The study has no such round.
+        StudyRefused: The study has no such round, or the policy allows no more today.
         BudgetExhausted: Before a gradient is taken.
         EncoderDiffers: The site's vectors are not those of the other sites.
     """
     if not 1 <= header.round <= study.rounds:
         raise StudyRefused(f"the study has rounds 1 to {study.rounds}, not {header.round}")
-    ledger = site.open_ledger()
-    bags, identity = _bags(site, study, header)
-    with _threads(site.threads):
-        counted = _counted(site, study, weights, bags, round=header.round, ledger=ledger)
-        receipt = ledger.reserve(study.spend(header.round), lifetime=site.policy.lifetime)
+
+    def make(ledger: Ledger) -> tuple[Release, Memory]:
+        bags, identity = _bags(site, study, header)
+        receipt = ledger.reserve(
+            study.spend(header.round),
+            lifetime=site.policy.lifetime,
+            per_day=site.policy.rounds_per_day,
+            most=site.policy.most_charges(study, "train"),
+        )
+        log_spend(site, receipt)
+        release = _tallied(
+            site, study, header, weights=weights, bags=bags, identity=identity, ledger=ledger
+        )
         head = _head(study, bags.questions, weights)
-        fit(
+        memory = fit(
             study,
             head,
             bags.train,
             receipt=receipt,
             declared_patients=site.declared_patients,
-            stream=site.stream(receipt=receipt.id),
+            stream=site.stream(receipt),
+            memory=site.open_releases().memory(study.digest, before=header.round),
         )
-    return _release(
-        site,
-        study,
-        header,
-        identity=identity,
-        counted=counted,
-        update=weights_of(head),
-        receipt=receipt,
-    )
+        charged = receipt.spend.model_dump(include={"noise_multiplier", "sample_rate", "steps"})
+        full = release.header.model_copy(update={"receipt": receipt.id, **charged})
+        return replace(release, header=full, update=weights_of(head), receipt=receipt), memory
+
+    return _once(site, "train", header, weights, make)
 
 
 def evaluate(site: Site, study: Study, header: RequestHeader, weights: Weights) -> Release:
-    """Tallies of some weights, without training.
+    """Tallies of some weights, without training; kept for retries as `train` does.
 
     Raises:
+        StudyRefused: The study has no such round.
         EncoderDiffers: The site's vectors are not those of the other sites.
     """
-    bags, identity = _bags(site, study, header)
-    with _threads(site.threads):
-        counted = _counted(
-            site, study, weights, bags, round=max(header.round, 1), ledger=site.open_ledger()
-        )
-    return _release(
-        site, study, header, identity=identity, counted=counted, update={}, receipt=None
-    )
+    if not 0 <= header.round <= study.rounds:
+        raise StudyRefused(f"the study has rounds 0 to {study.rounds}, not {header.round}")
+
+    def make(ledger: Ledger) -> tuple[Release, Memory]:
+        bags, identity = _bags(site, study, header)
+        return _tallied(
+            site, study, header, weights=weights, bags=bags, identity=identity, ledger=ledger
+        ), {}
+
+    return _once(site, "evaluate", header, weights, make)
 
 
 def fit(
@@ -180,45 +184,73 @@ def fit(
     return study.privacy.fit(head, patients, training)
 
 
-@torch.no_grad()
-def scores(
-    study: Study, head: Head, patients: Sequence[PatientBag]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Logits and truth, each (N, L) over the N stays of the patients, in order."""
-    outputs = len(study.outputs)
-    logits = [np.zeros((0, outputs), np.float32)]
-    truth = [np.zeros((0, outputs), np.bool_)]
-    head.eval()
-    for start in range(0, len(patients), EVALUATION_BATCH):
-        some = patients[start : start + EVALUATION_BATCH]
-        batch = collate(some, dim=study.encoder.dim, outputs=outputs)
-        logits.append(head(batch.x, batch.chunks)[batch.stays].numpy())
-        truth.append(batch.y[batch.stays].numpy().astype(np.bool_))
-    return np.concatenate(logits), np.concatenate(truth)
-
-
-def tally(study: Study, head: Head, bags: Bags, *, smallest: int = 0) -> list[Tally]:
-    """Every tally of the tune and held-out patients that may leave under a smallest count.
-
-    An output that fewer patients carry is left out of every tally of its part, totals
-    included: the coordinator chooses the weights, so it could make any total show it.
-    """
-    found: list[Tally] = []
-    for patients, count in (
-        (bags.tune, tallies.tune_tallies),
-        (bags.heldout, tallies.heldout_tallies),
-    ):
-        carried = carriers(patients, outputs=len(study.outputs))
-        shown = ~hidden_labels(carried, smallest=smallest)
-        if len(patients) >= smallest and shown.any():
-            logits, truth = scores(study, head, patients)
-            found += count(logits, truth, patients=len(patients), shown=shown)
-    return found
-
-
 def load_bags(site: Site, study: Study) -> Bags:
     """The study's patients at this site, prepared before."""
     return _load(site, study, cohorts.load(site, study))
+
+
+def _once(
+    site: Site,
+    kind: Literal["train", "evaluate"],
+    header: RequestHeader,
+    weights: Weights,
+    make: Callable[[Ledger], tuple[Release, Memory]],
+) -> Release:
+    """The kept answer to this question, or a new one that is kept before it leaves.
+
+    One process of a site at a time: two that were asked the same would both be charged.
+    """
+    asked = question(kind, header, weights)
+    with site.one_at_a_time():
+        ledger, releases = site.open_ledger(), site.open_releases()
+        kept = releases.get(asked, ledger=ledger)
+        if kept is not None:
+            site.open_log().write(
+                "replay", study=kept.header.study, round=header.round, kind=kind, question=asked
+            )
+            return kept
+        with _threads(site.threads):
+            release, memory = make(ledger)
+        releases.put(asked, release, memory=memory)
+    return release
+
+
+def _tallied(
+    site: Site,
+    study: Study,
+    header: RequestHeader,
+    *,
+    weights: Weights,
+    bags: Bags,
+    identity: str,
+    ledger: Ledger,
+) -> Release:
+    """A release of the tallies of some weights."""
+    found, receipt = counted(
+        site,
+        study,
+        _head(study, bags.questions, weights),
+        tune=bags.tune,
+        heldout=bags.heldout,
+        round=max(header.round, 1),
+        ledger=ledger,
+    )
+    return Release(
+        header=ReleaseHeader(
+            study=study.digest,
+            round=header.round,
+            site=site.name,
+            code=code_fingerprint(),
+            encoder=identity,
+            declared_patients=site.declared_patients,
+            patients={tally.name: tally.patients for tally in found},
+            tally_receipt=receipt.id if receipt is not None else None,
+            tally_noise=receipt.spend.noise_multiplier if receipt is not None else None,
+        ),
+        update={},
+        tallies=found,
+        tally_receipt=receipt,
+    )
 
 
 def _load(site: Site, study: Study, cohort: cohorts.Cohort) -> Bags:
@@ -245,62 +277,6 @@ def _head(study: Study, questions: torch.Tensor, weights: Weights) -> Head:
     head = study.head.build(dim=study.encoder.dim, outputs=len(study.outputs), questions=questions)
     set_weights(head, weights)
     return head
-
-
-def _counted(
-    site: Site, study: Study, weights: Weights, bags: Bags, *, round: int, ledger: Ledger
-) -> tuple[Tally, ...]:
-    """The tallies that may leave; what leaves exactly is written in the ledger first."""
-    if site.policy.metrics == "withheld":
-        return ()
-    head = _head(study, bags.questions, weights)
-    kept = tuple(tally(study, head, bags, smallest=site.policy.smallest_count))
-    if kept:
-        # Exact counts have no epsilon. The line of the tune and held-out patients says so; the
-        # policy allowed it by `metrics`, not by a ceiling.
-        exact = Spend(study=study.digest, round=round, noise_multiplier=0, sample_rate=1, steps=1)
-        no_ceiling = Budget(epsilon=float("inf"), delta=site.policy.lifetime.delta)
-        ledger.reserve(exact, lifetime=no_ceiling, cohort="heldout")
-    return kept
-
-
-def carriers(patients: Sequence[PatientBag], *, outputs: int) -> NDArray[np.int64]:
-    """How many patients have each output true in some stay, (L,)."""
-    counts = np.zeros(outputs, np.int64)
-    for patient in patients:
-        counts[sorted({number for target in patient.targets for number in target})] += 1
-    return counts
-
-
-def _release(
-    site: Site,
-    study: Study,
-    header: RequestHeader,
-    *,
-    identity: str,
-    counted: tuple[Tally, ...],
-    update: Mapping[str, NDArray[np.float32]],
-    receipt: Receipt | None,
-) -> Release:
-    spend = receipt.spend if receipt is not None else None
-    return Release(
-        header=ReleaseHeader(
-            study=study.digest,
-            round=header.round,
-            site=site.name,
-            code=code_fingerprint(),
-            encoder=identity,
-            declared_patients=site.declared_patients,
-            patients={tally.name: tally.patients for tally in counted},
-            receipt=receipt.id if receipt is not None else None,
-            noise_multiplier=spend.noise_multiplier if spend else None,
-            sample_rate=spend.sample_rate if spend else None,
-            steps=spend.steps if spend else None,
-        ),
-        update=update,
-        tallies=counted,
-        receipt=receipt,
-    )
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from client.site import Site
 from client.sources.kinds import AnySource
 from client.split import Split
 from privacy.budget import Budget
+from privacy.keys import derive, make_key
 from privacy.release import SiteName
 from privacy.spec import Spec, read_toml
 from tasks.heads.kinds import AnyHead
@@ -70,7 +71,7 @@ class Simulation(Spec):
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    policy: Policy = Policy(lifetime=Budget(epsilon=float("inf")))
+    policy: Policy = Policy(lifetime=Budget(epsilon=float("inf")), studies="any", metrics="exact")
     split: Split = Split()
     threads: Annotated[int, Field(ge=1)] = 1
     sites: tuple[SimulatedSite, ...] = ()
@@ -131,19 +132,20 @@ class Simulation(Spec):
         path = places.site(site.name) / "site.toml"
         if not path.exists():
             secret = hashlib.sha256(f"fedward/simulation/{self.seed}/{site.name}".encode())
-            path.parent.mkdir(parents=True, exist_ok=True)
-            (path.parent / "site.key").write_bytes(secret.digest())
+            make_key(path.parent / "site.key", secret.digest())
+            # Kept between runs: the same notes under the same keys need not be embedded again.
+            vectors = places.home / "vectors" / f"{site.name}-{secret.hexdigest()[:12]}.sqlite"
+            store_key = vectors.with_suffix(".key")
+            make_key(store_key, derive(secret.digest(), "store"))
             table = {
                 "name": site.name,
                 "declared_patients": site.declared_patients,
                 "data": str(places.data),
                 "source": _toml(site.source),
-                "policy": _toml(site.policy or self.policy),
+                "policy": _toml(_open(site.policy or self.policy)),
                 "split": _toml(site.split or self.split),
-                # Kept between runs: the same notes under the same key need not be embedded again.
-                "vectors": str(
-                    places.home / "vectors" / f"{site.name}-{secret.hexdigest()[:12]}.sqlite"
-                ),
+                "vectors": str(vectors),
+                "store_key": str(store_key),
                 "threads": self.threads,
                 "encoders": {"folders": True},
                 "test_seed": self.seed,
@@ -152,6 +154,13 @@ class Simulation(Spec):
             draft.write_text(tomli_w.dumps(table), "utf-8")
             draft.replace(path)
         return path
+
+
+def _open(policy: Policy) -> Policy:
+    """A simulation's policy lets any study in, unless it says otherwise: nobody is there to ask."""
+    if "studies" in policy.model_fields_set:
+        return policy
+    return policy.model_copy(update={"studies": "any"})
 
 
 def rounded(patients: float) -> int:

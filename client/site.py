@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import hmac
-import os
-import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field
+from filelock import FileLock
+from pydantic import Field, PrivateAttr
 
 from client.policy import Policy
 from client.sources.kinds import AnySource
 from client.split import Split
 from embeddings.encoder import EncoderSettings, Precision
-from privacy.ledger import Cohort, Ledger
+from privacy.audit_log import AuditLog
+from privacy.errors import LedgerBroken
+from privacy.keys import derive, make_key, read_key
+from privacy.ledger import Ledger, Receipt
 from privacy.randomness import Stream, stream
 from privacy.release import SiteName
+from privacy.releases import Releases
 from privacy.spec import Spec
 
 
@@ -45,12 +49,23 @@ class Site(Spec):
         policy: What is allowed.
         split: Who is trained on.
         encoders: How this machine runs encoders.
+        studies: Folder of studies that were received and await a decision, or had one.
         threads: CPU threads that training uses. Fixed, because sums in another order differ in
             their last bits.
         secret: File of the key for hashing ids and notes; made with mode 0600 when missing.
+        store_key: File of the key that the embedding store is sealed with; made with mode 0600
+            when the store is new. Without it the store's vectors are lost.
         ledger: File of the ledger.
+        mark: File of the high-water mark of ledger and audit log. Keep it apart from them, best on
+            another disk that is not restored together with theirs.
+        audit_log: File of the audit log.
+        releases: File of the last releases, for retries.
         vectors: File of the embedding store.
+        quota_gb: Most that the embedding store may take on the disk, in GB of 10**9 bytes; None
+            for as much as there is.
         cohorts: Folder of prepared studies.
+        parts: File of the part of the split that each patient was ever in, by keyed hash.
+        withdrawn: File of the keyed hashes of patients who take part in nothing any more.
         test_seed: Simulations only: seeds sampling and noise, so that a run can be repeated.
             Whoever knows it can take the noise off; a real site must not set it.
         folder: Where site.toml stands; not a key of the file.
@@ -66,10 +81,20 @@ class Site(Spec):
     encoders: Encoders = Encoders()
     threads: Annotated[int, Field(ge=1)] = 1
     secret: Path = Path("site.key")
+    store_key: Path = Path("store.key")
     ledger: Path = Path("ledger.sqlite")
+    mark: Path = Path("mark/high-water.sqlite")
+    audit_log: Path = Path("audit.jsonl")
+    releases: Path = Path("releases.sqlite")
+    studies: Path = Path("studies")
     vectors: Path = Path("vectors.sqlite")
+    quota_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     cohorts: Path = Path("cohorts")
+    parts: Path = Path("parts.txt")
+    withdrawn: Path = Path("withdrawn.txt")
     test_seed: Annotated[int, Field(ge=0)] | None = None
+
+    _at_hand: Ledger | None = PrivateAttr(None)
     folder: Annotated[Path, Field(exclude=True)] = Path()
 
     @classmethod
@@ -97,34 +122,78 @@ class Site(Spec):
             batch=own.batch,
         )
 
+    @contextmanager
+    def ledger_at_hand(self) -> Iterator[None]:
+        """Has everybody use one open ledger while a message is answered."""
+        ledger = self.open_ledger()
+        with ledger.at_hand():
+            self._at_hand = ledger
+            try:
+                yield
+            finally:
+                self._at_hand = None
+
     def open_ledger(self) -> Ledger:
         """The site's ledger."""
-        return Ledger(self.at(self.ledger), dataset=self.dataset)
+        if self._at_hand is not None:
+            return self._at_hand
+        return Ledger(self.at(self.ledger), dataset=self.dataset, mark=self.at(self.mark))
+
+    def open_log(self) -> AuditLog:
+        """The site's audit log."""
+        return AuditLog(self.at(self.audit_log), site=self.name, mark=self.at(self.mark))
+
+    def new_marks(self) -> dict[str, int]:
+        """Begins the high-water marks that were lost; the operator's own decision.
+
+        Both stand in one file, so both are lost with it.
+
+        Returns:
+            Where each stands now, by the name of its chain.
+
+        Raises:
+            LedgerBroken: None is lost, or a chain itself does not hold.
+        """
+        chains: dict[str, Ledger | AuditLog] = {
+            "ledger": self.open_ledger(),
+            "audit log": self.open_log(),
+        }
+        lost = {name: chain for name, chain in chains.items() if chain.mark_is_lost}
+        if not lost:
+            raise LedgerBroken("no high-water mark is missing; nothing to begin")
+        begun = {name: chain.new_mark().length for name, chain in lost.items()}
+        for name, length in begun.items():
+            self.open_log().write("mark", chain=name, length=length)
+        return begun
+
+    def open_releases(self) -> Releases:
+        """The site's kept releases."""
+        return Releases(self.at(self.releases))
+
+    def one_at_a_time(self) -> FileLock:
+        """A lock that only one process of this site holds; the system lets go of it at a kill."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.at(Path("site.lock")), mode=0o600)
 
     def key(self, purpose: str) -> bytes:
-        """A key of 32 bytes for one purpose, derived from the site's secret."""
+        """A key of 32 bytes for one purpose, derived from the site's secret.
+
+        Raises:
+            KeyBroken: The secret's file is damaged or open to others.
+        """
         path = self.at(self.secret)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            except FileExistsError:
-                pass  # another process of this site was first
-            else:
-                os.write(file, secrets.token_bytes(32))
-                os.fsync(file)
-                os.close(file)
-        content = path.read_bytes()
-        if len(content) != 32:
-            raise ValueError(f"{path}: must hold 32 bytes; restore it from the backup")
-        return hmac.digest(content, purpose.encode(), "sha256")
+            make_key(path)
+        return derive(read_key(path), purpose)
 
-    def stream(self, *, receipt: int, cohort: Cohort = "train") -> Stream:
+    def stream(self, receipt: Receipt) -> Stream:
         """Where sampling and noise of one charge come from.
 
         From the operating system; in a simulation from `test_seed`, the site's name and the
-        charge's number, so that no two charges ever share their noise.
+        charge, so that no two charges ever share their noise.
         """
         if self.test_seed is None:
             return stream()
-        return stream(f"{self.test_seed}/{self.name}/{cohort}/{receipt}")
+        spend = receipt.spend
+        which = f"{receipt.cohort}/{spend.study}/{spend.round}/{receipt.attempt}"
+        return stream(f"{self.test_seed}/{self.name}/{which}")

@@ -24,7 +24,7 @@ def main(grid: Grid, context: Context) -> None:
 
     | key | what |
     | --- | --- |
-    | `study` | path of the study file; relative ones start at the bundle |
+    | `study` | path of the study file; relative ones start beside the code |
     | `data`, `home`, `run` | see `tasks.places.Places.of` |
     | `nodes` | nodes to wait for, up to two minutes; at least the study's minimum |
     | `tracking` | MLflow tracking URI; empty for `mlflow.db` in `home` |

@@ -10,6 +10,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 POLL_SECONDS = 0.1
+BUNDLE_REFUSED = 7  # of Flower's `ErrorCode`, which it does not document
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,16 @@ def exchange(
                 continue
             if message.has_error():
                 # Flower's own words may be a whole traceback; its code says enough here.
-                yield Reply(node, None, f"Flower reports error {message.error.code}")
+                yield Reply(node, None, _said(message.error.code))
             else:
                 yield Reply(node, message.content)
         if pending and not came:
             time.sleep(POLL_SECONDS)
     for node in pending.values():
         yield Reply(node, None, f"no reply within {timeout:g} s")
+
+
+def _said(code: int) -> str:
+    if code == BUNDLE_REFUSED:
+        return "the site refused the bundle; both sides must install the same version of fedward"
+    return f"Flower reports error {code}"

@@ -1,31 +1,19 @@
-"""The ClientApp's guard: nothing but a SiteError's own text gets out."""
+"""The ClientApp's guard: nothing but what a SiteError says aloud gets out."""
 
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 from flwr.app import Context, Message, RecordDict
+from site_app import ask
 
-from client.app import app, sealed
-from experiments.simulate.in_process import InProcessGrid
+from client.app import sealed
 from privacy import wire
 from privacy.errors import SiteError, StudyRefused
-from server.exchange import exchange
 
 CANARY = "Zebulon Quagmire, record 4711"
-
-
-def ask(content: RecordDict, kind: str = "query.hello", **config: object):
-    grid = InProcessGrid(app, nodes=1, run_config={}, run_id=1)
-    for context in grid._contexts.values():
-        context.node_config = dict(config)
-    nodes = dict.fromkeys(grid.get_node_ids(), content)
-    from experiments.simulate.in_process import _identity
-
-    with _identity(run_id=1, node_id=1):
-        (reply,) = exchange(grid, nodes, message_type=kind, round=0, timeout=10)
-    return reply
 
 
 @pytest.mark.parametrize(
@@ -46,7 +34,7 @@ def test_an_error_leaves_as_its_name_or_as_what_its_author_wrote(error, said, ca
         "client.app.Message", lambda content, reply_to: sent.update(content=content) or content
     )
     with caplog.at_level(logging.DEBUG):
-        sealed(None, nobody, broken)
+        sealed(SimpleNamespace(metadata=SimpleNamespace(message_type="train")), nobody, broken)
     with pytest.raises(SiteError) as back:
         wire.unpack_hello(sent["content"])
     assert str(back.value) == said
@@ -54,11 +42,12 @@ def test_an_error_leaves_as_its_name_or_as_what_its_author_wrote(error, said, ca
     assert type(error).__name__ in caplog.text
 
 
-def test_a_node_without_a_site_says_what_to_do():
+def test_a_node_without_a_site_says_what_to_do_in_its_own_log(caplog):
     content = wire.pack_refusal(SiteError("not a request"))
     reply = ask(content)
-    with pytest.raises(SiteError, match="ReleaseBlocked: a message must hold exactly"):
+    with pytest.raises(SiteError, match="SiteError: the site cannot do what it was asked"):
         wire.unpack_hello(reply.content)
+    assert "this node has no site; start it with" in caplog.text
 
 
 def test_a_site_file_with_a_mistake_does_not_get_out(tmp_path, study):
@@ -74,15 +63,66 @@ def test_a_site_file_with_a_mistake_does_not_get_out(tmp_path, study):
     assert str(error.value) == "ValueError: failed; the site's own log says where"
 
 
-def test_a_real_site_with_a_test_seed_takes_no_part(make_site, study):
+def test_a_real_site_with_a_test_seed_takes_no_part(make_site, study, caplog):
     site = make_site("ash")
-    reply = ask(wire.pack_refusal(SiteError("x")), site=str(site.folder / "site.toml"))
-    with pytest.raises(SiteError, match="ReleaseBlocked"):
-        wire.unpack_hello(reply.content)
     from privacy.fingerprint import code_fingerprint
     from privacy.release import Request, RequestHeader
 
     request = Request(RequestHeader(study=study.canonical(), code=code_fingerprint()))
     reply = ask(wire.pack_request(request), site=str(site.folder / "site.toml"))
-    with pytest.raises(SiteError, match="test_seed is set"):
+    with pytest.raises(SiteError, match="the site cannot do what it was asked"):
         wire.unpack_hello(reply.content)
+    assert "test_seed is set" in caplog.text
+
+
+def test_the_audit_log_tells_of_every_request_decision_spend_and_release(make_site, study):
+    from privacy.fingerprint import code_fingerprint
+    from privacy.release import Request, RequestHeader
+
+    site = make_site("ash", test_seed=None)
+    toml = str(site.folder / "site.toml")
+    header = RequestHeader(study=study.canonical(), code=code_fingerprint())
+    said = wire.unpack_hello(ask(wire.pack_request(Request(header)), site=toml).content)
+    header = header.model_copy(update={"round": 1, "encoder": said.encoder})
+    request = wire.pack_request(Request(header, study.initial()))
+    for _ in range(2):
+        reply = ask(request, "train", site=toml)
+    ask(wire.pack_refusal(SiteError("not a request")), site=toml)
+    lines = site.open_log().lines()
+    assert [line["event"] for line in lines] == [
+        *("request", "prepared", "admitted", "release"),
+        *("request", "admitted", "spend", "spend", "release"),
+        *("request", "admitted", "replay", "release"),
+        *("request", "refused"),
+    ]
+    assert {line["study"] for line in lines if "study" in line} == {study.digest}
+    first, again = (line for line in lines if line.get("what") == "update and tallies")
+    assert first["digest"] == again["digest"] == wire.digest(reply.content)
+    assert first["bytes"] == wire.count_bytes(reply.content)
+    assert [line["cohort"] for line in lines if line["event"] == "spend"] == ["train", "heldout"]
+    assert lines[-1]["error"] == "ReleaseBlocked"
+    assert lines[-1]["severity"] == "warning"
+
+
+def test_what_cannot_be_logged_does_not_leave(make_site, study, monkeypatch):
+    """A full disk: the update stays, the charge stands."""
+    from privacy.audit_log import AuditLog
+    from privacy.fingerprint import code_fingerprint
+    from privacy.release import Request, RequestHeader
+
+    site = make_site("ash", test_seed=None)
+    toml = str(site.folder / "site.toml")
+    header = RequestHeader(study=study.canonical(), code=code_fingerprint())
+    said = wire.unpack_hello(ask(wire.pack_request(Request(header)), site=toml).content)
+    header = header.model_copy(update={"round": 1, "encoder": said.encoder})
+    write = AuditLog.write
+
+    def full(self: AuditLog, event: str, **what: object) -> None:
+        if event == "release":
+            raise OSError("no space left")
+        write(self, event, **what)
+
+    monkeypatch.setattr(AuditLog, "write", full)
+    reply = ask(wire.pack_request(Request(header, study.initial())), "train", site=toml)
+    assert set(reply.content) == {"refusal"}
+    assert len(site.open_ledger().spends()) == 1

@@ -17,17 +17,17 @@ def policy(**changes: object) -> Policy:
 
 
 def test_a_site_allows_private_icd_coding_and_nothing_else_by_default(study):
-    policy().admit(study)
+    policy().admit(study, declared_patients=40)
     off = Study.parse_table(study_table(privacy={"kind": "off"}), where="off")
     with pytest.raises(StudyRefused, match=r"policy\.mechanisms allows dp-sgd; .* 'off'"):
-        policy().admit(off)
+        policy().admit(off, declared_patients=40)
 
 
 def test_a_task_that_is_not_named_is_refused_with_both_sides_of_the_reason(study):
     with pytest.raises(StudyRefused, match=r"policy\.tasks allows readmission; .*'icd-coding'"):
-        policy(tasks=["readmission"]).admit(study)
+        policy(tasks=["readmission"]).admit(study, declared_patients=40)
     with pytest.raises(StudyRefused, match=r"policy\.tasks allows none"):
-        policy(tasks=[]).admit(study)
+        policy(tasks=[]).admit(study, declared_patients=40)
 
 
 def test_small_counts_are_hidden_unless_the_site_says_otherwise():

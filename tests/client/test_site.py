@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
 from builders import site_table
 
 from client.site import Site
+from privacy.budget import Spend
+from privacy.errors import KeyBroken
+from privacy.ledger import Receipt
 from privacy.randomness import Stream
 
 
@@ -47,8 +51,30 @@ def test_the_secret_is_made_once_for_the_owner_only(make_site):
 def test_a_damaged_secret_is_an_error_and_never_replaced(make_site):
     site = make_site("ash")
     (site.folder / "site.key").write_bytes(b"short")
-    with pytest.raises(ValueError, match="must hold 32 bytes"):
+    (site.folder / "site.key").chmod(0o600)
+    with pytest.raises(KeyBroken, match=r"site\.key must hold 32 bytes"):
         site.key("split")
+
+
+def charge(round: int, **changes: Any) -> Receipt:
+    spend = Spend(study="a" * 64, round=round, noise_multiplier=1, sample_rate=0.5, steps=1)
+    return Receipt(**{"id": 7, "spend": spend} | changes)
+
+
+def test_a_secret_that_others_may_read_is_refused_with_what_to_do(make_site):
+    site = make_site("ash")
+    site.key("split")
+    (site.folder / "site.key").chmod(0o640)
+    with pytest.raises(KeyBroken, match=r"\(mode 0640\).* chmod 600 site\.key"):
+        site.key("split")
+
+
+@pytest.mark.parametrize("quota", [0, -1.0, float("inf"), float("nan")])
+def test_a_quota_is_a_finite_number_above_nothing(make_site, quota):
+    assert make_site("ash").quota_gb is None
+    assert make_site("ash", quota_gb=1.5).quota_gb == 1.5
+    with pytest.raises(ValueError, match=r"quota_gb: "):
+        make_site("ash", quota_gb=quota)
 
 
 def draw(numbers: Stream) -> list[float]:
@@ -57,9 +83,12 @@ def draw(numbers: Stream) -> list[float]:
 
 def test_no_two_charges_share_their_noise(make_site):
     site = make_site("ash")
-    assert draw(site.stream(receipt=1)) == draw(site.stream(receipt=1))
-    assert draw(site.stream(receipt=1)) != draw(site.stream(receipt=2))
-    assert draw(site.stream(receipt=1)) != draw(make_site("birch").stream(receipt=1))
+    assert draw(site.stream(charge(1))) == draw(site.stream(charge(1)))
+    assert draw(site.stream(charge(1))) != draw(site.stream(charge(2)))
+    assert draw(site.stream(charge(1))) != draw(site.stream(charge(1, attempt=2)))
+    assert draw(site.stream(charge(1))) != draw(site.stream(charge(1, cohort="heldout")))
+    assert draw(site.stream(charge(1))) == draw(site.stream(charge(1, id=8)))
+    assert draw(site.stream(charge(1))) != draw(make_site("birch").stream(charge(1)))
 
 
 def test_a_real_sites_noise_cannot_be_repeated(tmp_path):
@@ -67,4 +96,4 @@ def test_a_real_sites_noise_cannot_be_repeated(tmp_path):
     path.write_text(tomli_w.dumps(site_table("ash", policy={"lifetime": {"epsilon": 1.0}})))
     site = Site.read(path)
     assert site.test_seed is None
-    assert draw(site.stream(receipt=1)) != draw(site.stream(receipt=1))
+    assert draw(site.stream(charge(1))) != draw(site.stream(charge(1)))

@@ -20,7 +20,7 @@ from server.checkpoint import load_weights
 from server.journal import Follower, Journal
 from server.rounds import Rounds, TooFewSites
 from server.tracking import Tracking
-from tasks import tallies
+from tasks import noised, tallies
 from tasks.study import Study
 
 NAMES = ("ash", "birch", "cedar", "dogwood")
@@ -31,8 +31,11 @@ ENCODER = "e" * 64
 class Sites:
     """Stands in for four sites: each sends weights filled with a number of its own."""
 
-    def __init__(self, study: Study, **wrong: object) -> None:
+    def __init__(
+        self, study: Study, *, noise: dict[str, float] | None = None, **wrong: object
+    ) -> None:
         self.study = study
+        self.noise = noise or {}
         self.wrong = wrong
         self.asked: list[tuple[str, str, int]] = []
         self.app = ClientApp()
@@ -85,11 +88,19 @@ class Sites:
         return Message(content, reply_to=message)
 
     def pack(self, header, update):
+        noise = self.noise.get(header["site"], 0.0)
+        contract = self.study.contract()
         found = [
-            Tally(key, np.zeros(shape, kind), 7)
-            for key, (shape, kind) in self.study.contract().tallies.items()
+            Tally(key, np.zeros(shape, kind), 0 if noise else 7)
+            for key, (shape, kind) in contract.tallies.items()
+            if (key in contract.noised) is bool(noise)
         ]
-        header = ReleaseHeader(**header, patients={tally.name: 7 for tally in found})
+        header = ReleaseHeader(
+            **header,
+            patients={tally.name: tally.patients for tally in found},
+            tally_receipt=2,
+            tally_noise=noise,
+        )
         release = Release(header=header, update=update, tallies=tuple(found))
         wire.check_release(release, self.study.contract())
         return RecordDict(
@@ -187,7 +198,7 @@ def extra_record(content):
 def with_header(**changes):
     def change(content):
         header = json.loads(content["header"]["json"]) | changes
-        content["header"]["json"] = json.dumps(header)
+        content["header"]["json"] = json.dumps(header, sort_keys=True, separators=(",", ":"))
         return content
 
     return change
@@ -257,6 +268,79 @@ def test_a_wrong_reply_costs_its_site_the_round_and_nobody_else(study, tmp_path,
         np.testing.assert_allclose(value, weighted(2, NAMES[:3]), rtol=1e-6)
 
 
+# Noised tallies
+
+
+def rounds(events):
+    return [event for event in events if event["event"] == "round"]
+
+
+def test_sites_with_noised_tallies_take_part_and_say_how_many_patients_to_nobody(study, tmp_path):
+    weights, events, _ = run(study, tmp_path, noise=dict.fromkeys(NAMES, 20.0))
+    assert not refusals(events)
+    assert [event["number"] for event in rounds(events)] == [0, 1, 2]
+    for event in rounds(events):
+        assert set(event["sites"]) == set(NAMES)
+        for found in (event["metrics"], *event["sites"].values()):
+            assert found.pop("patients") == 0
+            assert set(found.values()) == {None}
+    for value in weights.values():
+        np.testing.assert_allclose(value, weighted(2, NAMES), rtol=1e-6)
+
+
+def test_noised_and_exact_sites_take_part_together(study, tmp_path):
+    _, events, _ = run(study, tmp_path, noise={"ash": 20.0})
+    assert not refusals(events)
+    for event in rounds(events):
+        assert event["metrics"]["patients"] == 7 * 3
+        assert event["sites"]["ash"]["patients"] == 0
+        assert event["sites"]["birch"]["patients"] == 7
+
+
+def noised_sums(**sums):
+    def change(content):
+        for name, (shape, _) in noised.shapes().items():
+            value = sums.get(name.rpartition("/")[2].replace("-", "_"), 0.0)
+            content["tallies"][name] = Array(np.broadcast_to(np.float64(value), shape).copy())
+        return content
+
+    return change
+
+
+WILD = {
+    "more hits than stays": noised_sums(noised_ranks=[5.0, 1.0, 9.0, 1.0]),
+    "less than nobody": noised_sums(noised=-1e9, noised_ranks=-1e9),
+    "as much as is believed": noised_sums(noised=1e12, noised_ranks=1e12),
+    "both": noised_sums(noised=[[-1e12], [1e12]], noised_ranks=[1e12, -1e12, 5e-324, 1e-300]),
+}
+
+
+@pytest.mark.parametrize("change", WILD.values(), ids=WILD)
+def test_what_noise_may_do_is_not_held_against_a_site(study, tmp_path, change):
+    _, events, _ = run(study, tmp_path, noise={"dogwood": 20.0}, dogwood=change)
+    assert not refusals(events)
+    for event in rounds(events):
+        for found in (event["metrics"], *event["sites"].values()):
+            for name in ("micro_f1", "map", "p_at_8"):
+                assert found[name] is None or 0 <= found[name] <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (noised_sums(noised=1.1e12), "beyond belief"),
+        (noised_sums(noised=np.nan), "not finite"),
+        (with_header(tally_noise=0.0), "not the sort of tally that was charged"),
+        (with_header(tally_receipt=None), "tallies must say what they were charged"),
+        (with_header(patients=dict.fromkeys(noised.shapes(), 7)), "patients is private"),
+    ],
+    ids=["beyond belief", "not finite", "no noise", "no charge", "patients"],
+)
+def test_wrong_noised_tallies_cost_their_site_the_round(study, tmp_path, change, said):
+    _, events, _ = run(study, tmp_path, noise={"dogwood": 20.0}, dogwood=change, round=2)
+    assert said in refusals(events)["dogwood"]
+
+
 def test_a_refusing_site_is_left_out_with_its_reason(study, tmp_path):
     weights, events, sites = run(study, tmp_path, birch_hello=StudyRefused("policy says no"))
     assert "StudyRefused: policy says no" in refusals(events).values()
@@ -293,7 +377,7 @@ def test_bytes_are_those_of_the_records(study, tmp_path):
     _, events, _ = run(study, tmp_path)
     first = next(e for e in events if e["event"] == "round" and e["number"] == 1)
     numbers = sum(value.size for value in study.initial().values())
-    counts = sum(int(np.prod(shape)) for shape, _ in study.contract().tallies.values())
+    counts = sum(int(np.prod(shape)) for shape, _ in tallies.shapes(8).values())
     assert first["bytes_down"] == pytest.approx(4 * numbers * 4, rel=0.6)
     assert first["bytes_up"] == pytest.approx(4 * (numbers * 4 + counts * 8), rel=0.05)
 

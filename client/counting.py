@@ -1,0 +1,150 @@
+"""Counting: how the tune and held-out patients are scored, as far as the policy lets it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from client.site import Site
+from privacy import gaussian_sums
+from privacy.budget import Budget, Spend
+from privacy.errors import BudgetExhausted
+from privacy.ledger import Ledger, Receipt
+from privacy.randomness import Stream
+from privacy.release import Tally
+from privacy.suppression import hidden_labels
+from tasks import noised, tallies
+from tasks.bags import PatientBag, collate
+from tasks.heads.head import Head
+from tasks.study import Study
+
+EVALUATION_BATCH = 64
+
+Patients = Sequence[PatientBag]
+
+
+def counted(
+    site: Site,
+    study: Study,
+    head: Head,
+    *,
+    tune: Patients,
+    heldout: Patients,
+    round: int,
+    ledger: Ledger,
+) -> tuple[tuple[Tally, ...], Receipt | None]:
+    """The tallies that may leave, and their charge; none of either where none may.
+
+    What leaves is written in the ledger first, on the line of the tune and held-out patients:
+    exact tallies as infinity, which the policy allowed by `metrics` and not by a ceiling; noised
+    ones within `policy.heldout`. Where that is spent, or the study was tallied as often as it may
+    be, tallies are withheld: not an error, because training costs other patients.
+    """
+    policy = site.policy
+    if policy.metrics == "withheld":
+        return (), None
+    exactly = policy.metrics == "exact"
+    if exactly:
+        spend = Spend(study=study.digest, round=round, noise_multiplier=0, sample_rate=1, steps=1)
+        ceiling = Budget(epsilon=float("inf"), delta=policy.lifetime.delta)
+    else:
+        noise = policy.tally_noise
+        spend = gaussian_sums.spend(study=study.digest, round=round, noise_multiplier=noise)
+        ceiling = policy.heldout
+    # Charged before anything is counted, so that the number of charges tells nothing.
+    receipt = _reserved(site, study, ledger, spend, ceiling)
+    if receipt is None:
+        return (), None
+    if exactly:
+        found = exact(study, head, tune, heldout, smallest=policy.smallest_count)
+    else:
+        found = noisy(study, head, tune, heldout, spend=spend, stream=site.stream(receipt))
+    return tuple(found), receipt if found else None
+
+
+def exact(
+    study: Study, head: Head, tune: Patients, heldout: Patients, *, smallest: int = 0
+) -> list[Tally]:
+    """Every exact tally that may leave under a smallest count.
+
+    An output that fewer patients carry is left out of every tally of its part, totals
+    included: the coordinator chooses the weights, so it could make any total show it.
+    """
+    found: list[Tally] = []
+    for patients, count in ((tune, tallies.tune_tallies), (heldout, tallies.heldout_tallies)):
+        carried = carriers(patients, outputs=len(study.outputs))
+        shown = ~hidden_labels(carried, smallest=smallest)
+        if len(patients) >= smallest and shown.any():
+            logits, truth = scores(study, head, patients)
+            found += count(logits, truth, patients=len(patients), shown=shown)
+    return found
+
+
+def noisy(
+    study: Study, head: Head, tune: Patients, heldout: Patients, *, spend: Spend, stream: Stream
+) -> list[Tally]:
+    """Every noised tally, with the noise of the charge."""
+    found: list[Tally] = []
+    for patients, count in ((tune, noised.tune_tallies), (heldout, noised.heldout_tallies)):
+        logits, truth = scores(study, head, patients)
+        stays = [len(patient.vectors) for patient in patients]
+        found += count(
+            logits,
+            truth,
+            owners=np.repeat(np.arange(len(patients)), stays),
+            patients=len(patients),
+            noise_multiplier=spend.noise_multiplier,
+            stream=stream,
+        )
+    return found
+
+
+def carriers(patients: Patients, *, outputs: int) -> NDArray[np.int64]:
+    """How many patients have each output true in some stay, (L,)."""
+    counts = np.zeros(outputs, np.int64)
+    for patient in patients:
+        counts[sorted({number for target in patient.targets for number in target})] += 1
+    return counts
+
+
+@torch.no_grad()
+def scores(
+    study: Study, head: Head, patients: Patients
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Logits and truth, each (N, L) over the N stays of the patients, in order."""
+    outputs = len(study.outputs)
+    logits = [np.zeros((0, outputs), np.float32)]
+    truth = [np.zeros((0, outputs), np.bool_)]
+    head.eval()
+    for start in range(0, len(patients), EVALUATION_BATCH):
+        some = patients[start : start + EVALUATION_BATCH]
+        batch = collate(some, dim=study.encoder.dim, outputs=outputs)
+        logits.append(head(batch.x, batch.chunks)[batch.stays].numpy())
+        truth.append(batch.y[batch.stays].numpy().astype(np.bool_))
+    return np.concatenate(logits), np.concatenate(truth)
+
+
+def _reserved(
+    site: Site, study: Study, ledger: Ledger, spend: Spend, ceiling: Budget
+) -> Receipt | None:
+    """The charge; None, and a line in the audit log, where there is nothing left to charge."""
+    most = site.policy.most_charges(study, "heldout")
+    try:
+        receipt = ledger.reserve(spend, lifetime=ceiling, cohort="heldout", most=most)
+    except BudgetExhausted as error:
+        site.open_log().write(
+            "refused", study=spend.study, round=spend.round, what="tallies", reason=str(error)
+        )
+        return None
+    log_spend(site, receipt)
+    return receipt
+
+
+def log_spend(site: Site, receipt: Receipt) -> None:
+    """Writes a charge into the site's audit log."""
+    site.open_log().write(
+        "spend", receipt=receipt.id, cohort=receipt.cohort, **receipt.spend.model_dump()
+    )
