@@ -1,0 +1,1 @@
+"""An audit of the privacy claim itself: canaries in one training run, and a gradient inversion."""
