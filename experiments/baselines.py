@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from client import local
+from client import counting, local
 from client.local import Bags
 from client.simulation import Recipe, rounded
 from privacy.ledger import Receipt
@@ -121,7 +121,7 @@ def _trained(study: Study, name: str, bags: Bags) -> Head:
 
 def _tune_f1(study: Study, head: Head, bags: Bags) -> float | None:
     """Micro-F1 on the tune patients at the best threshold for them."""
-    logits, truth = local.scores(study, head, bags.tune)
+    logits, truth = counting.scores(study, head, bags.tune)
     (tune,) = tune_tallies(logits, truth, patients=len(bags.tune))
     # The same counts, read once to choose the threshold and once to score it.
     found = {TUNE: tune, SCORES: Tally(SCORES, tune.sums, tune.patients)}
@@ -138,7 +138,7 @@ def _head(study: Study, bags: Bags, weights: Weights) -> Head:
 
 def _scored(study: Study, sites: Mapping[str, Bags], head: Head) -> Scored:
     tallies: dict[str, Sequence[Tally]] = {
-        name: local.tally(study, head, bags) for name, bags in sites.items()
+        name: counting.exact(study, head, bags.tune, bags.heldout) for name, bags in sites.items()
     }
     whole = added(list(tallies.values()))
     threshold = best_threshold(whole)

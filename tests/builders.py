@@ -29,17 +29,38 @@ def study_table(**changes: Any) -> Tables:
     return table | changes
 
 
+def policy_table(**changes: Any) -> Tables:
+    """A policy that lets any study run that spends no more than 8 in a lifetime."""
+    table: Tables = {
+        "lifetime": {"epsilon": 8.0},
+        "metrics": "exact",
+        "smallest_count": 0,
+        "studies": "any",
+    }
+    return table | changes
+
+
 def site_table(name: str, **changes: Any) -> Tables:
     """A simulated site as a TOML table."""
     source = {"kind": "synthetic", "hospital": name, "patient_count": 60}
     return {"name": name, "declared_patients": 40, "source": source} | changes
 
 
+def deployed_site_table(name: str, **changes: Any) -> Tables:
+    """A real site's site.toml as a TOML table; its patients stand in notes.jsonl beside it."""
+    return {
+        "name": name,
+        "declared_patients": 40,
+        "source": {"kind": "jsonl", "paths": ["notes.jsonl"]},
+        "policy": policy_table(lifetime={"epsilon": 20.0}),
+    } | changes
+
+
 def simulation_table(*sites: Tables, **changes: Any) -> Tables:
     """A simulation of these sites; by default two, with an epsilon of 8 for a lifetime."""
     table: Tables = {
         "seed": 5,
-        "policy": {"lifetime": {"epsilon": 8.0}, "smallest_count": 0},
+        "policy": policy_table(),
         "sites": list(sites) or [site_table("ash"), site_table("birch")],
     }
     return table | changes

@@ -20,7 +20,7 @@ os.environ |= {
 
 import pytest
 import tomli_w
-from builders import Tables, simulation_table, site_table, study_table
+from builders import Tables, policy_table, simulation_table, site_table, study_table
 
 from client.site import Site
 from tasks.study import Study
@@ -51,12 +51,13 @@ def make_site(tmp_path: Path) -> Callable[..., Site]:
 
     def make(name: str = "ash", **changes: Any) -> Site:
         table = site_table(name) | {
-            "policy": {"lifetime": {"epsilon": 8.0}, "smallest_count": 0},
+            "policy": policy_table(),
             "test_seed": 5,
         }
         path = tmp_path / "sites" / name / "site.toml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(tomli_w.dumps(table | changes), "utf-8")
+        table = {key: value for key, value in (table | changes).items() if value is not None}
+        path.write_text(tomli_w.dumps(table), "utf-8")
         return Site.read(path)
 
     return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Terminal:
             f"engine {engine}\ndigest {study.digest}"
         )
         self.console.print(_privacy(study))
+        self.console.print(_tallied(sites))
         self._bars.start()
 
     def preparing(self, site: str, what: str, done: int, total: int) -> None:
@@ -166,9 +167,25 @@ def _privacy(study: Study) -> Text:
         f"privacy: {study.privacy.kind}, one patient with all notes, epsilon {reached:.2f} of "
         f"{promise.epsilon:g} at delta {promise.delta:g} for each site; noise multiplier "
         f"{first.noise_multiplier:.2f}, {study.rounds} rounds of {study.steps} steps at rate "
-        f"{study.sample_rate:g}. Tallies of tune and held-out patients have no such bound.",
+        f"{study.sample_rate:g}",
         style="green",
     )
+
+
+def _tallied(sites: Sequence[Site]) -> Text:
+    """What the tune and held-out patients pay for the metrics of the rounds."""
+    policies = [site.policy for site in sites]
+    said = []
+    if any(policy.metrics == "exact" for policy in policies):
+        said.append("exact, with no such bound")
+    ceilings = [p.heldout.epsilon for p in policies if p.metrics == "noised" and p.heldout]
+    if ceilings:
+        said.append(
+            f"with noise, for an epsilon of at most {max(ceilings):g}; metrics of rounds are rough"
+        )
+    if any(policy.metrics == "withheld" for policy in policies):
+        said.append("withheld")
+    return Text(f"tallies of tune and held-out patients: {'; '.join(said)}", style="green")
 
 
 def _sites_table(left_out: Mapping[str, Mapping[str, int]]) -> Table:

@@ -16,14 +16,13 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
+from client import supernode
 from tasks.places import ROOT
 
 Config = Mapping[str, bool | int | float | str]
 
 QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    **supernode.QUIET,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default, named so that Ray is quiet

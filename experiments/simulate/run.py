@@ -136,7 +136,7 @@ def _prepare(this: Simulated) -> None:
             this.screen.preparing(name, what, done, total)
 
         try:
-            site.policy.admit(this.study)
+            site.policy.admit(this.study, declared_patients=site.declared_patients)
             this.left_out[site.name] = cohort.prepare(site, this.study, progress=tell).counts
         except SiteError as error:
             this.broken[site.name] = str(error)

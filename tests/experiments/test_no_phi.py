@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from builders import patient, simulation_table, site_table
+from builders import simulation_table, site_table
+from canaries import CANARIES, assert_clean, with_canaries, written
 from flwr.app import RecordDict
 from test_simulate import run
 
@@ -18,17 +18,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
 ]
-
-CANARIES = ("Zebulon Quagmire", "MRN-4711-0815", "1931-07-19", "p-quagmire")
-
-
-def with_canaries(number: int) -> dict[str, object]:
-    name, record, born, identifier = CANARIES
-    line = patient(number)
-    line["id"] = f"{identifier}-{number}"
-    for note in line["notes"]:
-        note["text"] = f"{name}, {record}, born {born}. {note['text']}"
-    return line
 
 
 def sent(monkeypatch) -> list[bytes]:
@@ -46,18 +35,6 @@ def sent(monkeypatch) -> list[bytes]:
 
     monkeypatch.setattr(in_process, "_clone", spy)
     return seen
-
-
-def written(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    for path in sorted(folder.rglob("*")):
-        yield path, str(path).encode()
-        if path.is_file():
-            yield path, path.read_bytes()
-
-
-def assert_clean(where: object, content: bytes) -> None:
-    for canary in CANARIES:
-        assert canary.encode() not in content, f"{canary!r} is in {where}"
 
 
 def a_study(study_file, tmp_path, write_lines, *more: object) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -10,11 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import simulation_table, site_table
+from rich.console import Console
 
+from client.simulation import Simulation
 from client.site import Site
+from experiments.simulate.display import Terminal, _tallied
 from experiments.simulate.result import Result
 from experiments.simulate.run import SimulationFailed, simulate
 from server.checkpoint import load_weights
+from server.journal import Follower
+from tasks.places import Places
 
 pytestmark = [
     pytest.mark.slow,
@@ -147,6 +153,62 @@ def test_a_site_whose_policy_does_not_name_off_refuses_training_without_privacy(
     assert "policy.mechanisms allows dp-sgd" in (by_name["birch"].refused or "")
     assert by_name["ash"].refused is None
     assert result.final.epsilon is None
+
+
+NOISED = {
+    "lifetime": {"epsilon": 8.0},
+    "metrics": "noised",
+    "heldout": {"epsilon": 4.0},
+    "tally_noise": 20.0,
+}
+
+
+def test_sites_with_noised_tallies_finish_and_the_screen_says_what_they_pay(study_file, tmp_path):
+    # The second site's held-out patients can pay for one release of tallies only.
+    soon_spent = NOISED | {"heldout": {"epsilon": 0.2}}
+    sites = simulation_table(site_table("ash"), site_table("birch", policy=soon_spent))
+    path = study_file(sites | {"policy": NOISED})
+    console = Console(file=io.StringIO(), width=100)
+    screen = Terminal(console)
+    options = {"engine": "in-process", "data": tmp_path, "with_baselines": False}
+    result = simulate(path, home=tmp_path / "home", screen=screen, **options)
+    screen.close()
+    said = " ".join(console.file.getvalue().split())
+    assert "tallies of tune and held-out patients: with noise, for an epsilon of at most 4" in said
+    assert "exact" not in said
+    assert "takes no part" not in said
+    for row in (result.untrained, *(row.metrics for row in result.rounds)):
+        assert (row.macro_f1, row.macro_f1_all, row.auprc, row.patients) == (None, None, None, 0)
+    # What the simulation itself counts at the end is exact, as its baselines are.
+    assert 0 < result.final.micro_f1 <= 1
+    assert [site.federated.patients > 0 for site in result.sites] == [True, True]
+    run_folder = next((tmp_path / "home" / "runs").iterdir())
+    charged = {}
+    for name in ("ash", "birch"):
+        ledger = Site.read(run_folder / "sites" / name / "site.toml").open_ledger()
+        charged[name] = len(ledger.spends(cohort="heldout"))
+        assert len(ledger.spends()) == 2
+        assert 0 < ledger.epsilon(delta=1e-5, cohort="heldout") <= 4
+    assert charged == {"ash": 3, "birch": 1}
+    events = Follower(run_folder / "journal.jsonl").events()
+    reported = [event["sites"]["birch"] for event in events if event["event"] == "round"]
+    assert [found["micro_f1"] is None for found in reported[1:]] == [True, True]
+
+
+def test_the_screen_says_of_each_sort_of_tally_what_it_costs(study_file, tmp_path):
+    sites = simulation_table(
+        site_table("ash"),
+        site_table("birch", policy=NOISED),
+        site_table("cedar", policy={"lifetime": {"epsilon": 8.0}, "metrics": "withheld"}),
+    )
+    simulation = Simulation.read(study_file(sites))
+    places = Places(tmp_path / "tiny.toml", tmp_path, tmp_path / "home", tmp_path / "run")
+    made = [Site.read(simulation.make(number, places)) for number in range(3)]
+    assert _tallied(made).plain == (
+        "tallies of tune and held-out patients: exact, with no such bound; with noise, for an "
+        "epsilon of at most 4; metrics of rounds are rough; withheld"
+    )
+    assert _tallied(made[2:]).plain == "tallies of tune and held-out patients: withheld"
 
 
 def test_when_nobody_takes_part_the_reasons_are_told(study_file, tmp_path):

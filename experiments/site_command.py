@@ -1,0 +1,193 @@
+"""`fedward site ...`: what a site's operator and its data-protection officer run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from client.site import Site
+    from privacy.spec import Spec
+
+app = typer.Typer(
+    no_args_is_help=True, help="For a site: what was spent, what is asked, what may be claimed."
+)
+
+SiteFile = Annotated[
+    Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result here.")]
+
+DIGITS_WITHOUT_ASKING = 12
+"""Of a digest, where nobody looks at the page before the decision: a few can be hit on purpose."""
+
+
+@app.command()
+def ledger(
+    site: SiteFile = Path("site.toml"),
+    last: Annotated[
+        int, typer.Option(min=1, help="Show this many spends, the latest; --json gets all.")
+    ] = 30,
+    new_mark: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--new-mark", help="Begin the high-water marks that were lost.")
+    ] = False,
+    json: JsonFile = None,
+) -> None:
+    """Show every spend, what all of them cost together and what is left."""
+    from client.statement import account
+    from experiments.site_pages import print_account
+
+    with _opened(site) as opened:
+        if new_mark:
+            for name, length in opened.new_marks().items():
+                typer.echo(f"a new high-water mark of the {name} stands at {length}")
+        print_account(account(opened, last=last), where=opened.at(opened.ledger))
+        if json is not None:
+            _write(json, account(opened))
+
+
+@app.command()
+def approve(  # noqa: PLR0917 - typer passes them by name
+    digest: Annotated[
+        str, typer.Argument(help="Of the study, or its first letters; none lists what waits.")
+    ] = "",
+    site: SiteFile = Path("site.toml"),
+    study: Annotated[
+        Path | None, typer.Option(help="A study file, where the study has not come here yet.")
+    ] = None,
+    yes: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--yes", help="Do not ask; wants 12 digits of the digest or more.")
+    ] = False,
+    revoke: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--revoke", help="Take an approval back.")
+    ] = False,
+    json: JsonFile = None,
+) -> None:
+    """Show what a study asks for, against the last one approved, and let it in or not."""
+    from client import approval
+    from experiments.site_pages import print_page, print_waiting
+    from tasks.study import Study
+
+    with _opened(site) as opened:
+        if not digest:
+            print_waiting(approval.waiting(opened), opened.name)
+            return
+        if yes and len(digest) < DIGITS_WITHOUT_ASKING:
+            _fail(f"--yes needs at least {DIGITS_WITHOUT_ASKING} digits of the digest")
+        found = Study.read(study) if study is not None else approval.find(opened, digest)
+        if not found.digest.startswith(digest):
+            _fail(f"{study} is study {found.digest}, not {digest}")
+        page = approval.page(opened, found)
+        print_page(page)
+        if json is not None:
+            _write(json, page)
+        if page.broken and not revoke:
+            _fail("the study breaks this site's policy; change site.toml first, if you must")
+        word = "Revoke" if revoke else "Approve"
+        if not yes:
+            if not sys.stdin.isatty():
+                _fail("nothing was decided: nobody is here to ask; add --yes")
+            if not typer.confirm(f"{word} study {found.name} ({found.digest[:12]})?"):
+                _fail("nothing was decided")
+        approval.decide(opened, found, approve=not revoke)
+        typer.echo(f"{'revoked' if revoke else 'approved'}: {found.name} {found.digest}")
+
+
+@app.command()
+def statement(site: SiteFile = Path("site.toml"), json: JsonFile = None) -> None:
+    """Print exactly what may be claimed of this site's patients, from the ledger."""
+    from client.statement import said
+    from client.statement import statement as make
+
+    with _opened(site) as opened:
+        made = make(opened)
+        typer.echo(said(made))
+        if json is not None:
+            _write(json, made)
+        if not made.holds and made.rounds:
+            raise typer.Exit(1)
+
+
+@app.command()
+def log(
+    site: SiteFile = Path("site.toml"),
+    last: Annotated[int, typer.Option(min=1, help="Show this many lines, the latest.")] = 20,
+    json: JsonFile = None,
+) -> None:
+    """Check the audit log's hash chain, and show its last lines."""
+    import json as json_module
+
+    from experiments.site_pages import print_log
+
+    with _opened(site) as opened:
+        lines = opened.open_log().lines()
+        print_log(lines, last=last, where=opened.at(opened.audit_log))
+        if json is not None:
+            json.write_text(json_module.dumps(lines, indent=2) + "\n", "utf-8")
+
+
+@app.command()
+def purge(  # noqa: PLR0917 - typer passes them by name
+    site: SiteFile = Path("site.toml"),
+    study: Annotated[str, typer.Option(help="Digest of a study, or its first letters.")] = "",
+    patient: Annotated[
+        str, typer.Option(help="A patient's id as the source has it; - reads it from stdin.")
+    ] = "",
+    everything: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--everything", help="Destroy the store's key, then all it sealed.")
+    ] = False,
+    yes: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--yes", help="Do not ask.")
+    ] = False,
+    json: JsonFile = None,
+) -> None:
+    """Take a study's, a patient's or all vectors off this site's disk, with a proof."""
+    from client import purge as purging
+    from experiments.site_pages import print_proof
+
+    if [bool(study), bool(patient), everything].count(True) != 1:
+        typer.echo("give one of --study, --patient and --everything", err=True)
+        raise typer.Exit(2)
+    with _opened(site) as opened:
+        what = "everything" if everything else "one patient" if patient else f"study {study}"
+        if not yes and not (sys.stdin.isatty() and typer.confirm(f"Purge {what}?")):
+            _fail("nothing was purged; add --yes where nobody is there to ask")
+        if everything:
+            proof = purging.purge_everything(opened)
+        elif patient:
+            name = sys.stdin.readline().strip() if patient == "-" else patient
+            proof = purging.purge_patient(opened, name)
+        else:
+            proof = purging.purge_study(opened, purging.find_study(opened, study))
+        said = proof.model_dump(mode="json")
+        kept = ("what", "study", "patient", "records", "kept", "key_destroyed", "remaining")
+        opened.open_log().write("purged", **{key: said[key] for key in kept})
+        print_proof(proof)
+        if json is not None:
+            _write(json, proof)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Site]:
+    """The site; what goes wrong with it is one line and exit status 1."""
+    from client.site import Site
+    from privacy.errors import SiteError
+
+    try:
+        yield Site.read(path)
+    except (SiteError, ValueError) as error:
+        _fail(str(error))
+
+
+def _write(path: Path, made: Spec) -> None:
+    path.write_text(made.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def _fail(reason: str) -> NoReturn:
+    typer.echo(f"fedward: {reason}", err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,249 @@
+"""What is broken on purpose by `make mutations`: policy, approval, store and gate."""
+
+from __future__ import annotations
+
+from mutation import Mutation
+
+LOCAL = ("tests/client/test_local.py",)
+APP = ("tests/client/test_app.py",)
+POLICY = ("tests/client/test_policy_rules.py",)
+APPROVAL = ("tests/client/test_approval.py",)
+STATEMENT = ("tests/client/test_statement.py",)
+GATE = ("tests/client/test_supernode.py",)
+SEALING = ("tests/embeddings/test_sealing.py",)
+PURGE = ("tests/client/test_purge.py",)
+RETRIES = ("tests/client/test_retries.py",)
+
+MUTATIONS = (
+    Mutation(
+        "policy: the largest clip",
+        "client/policy.py",
+        "if clip is None or clip > self.largest_clip:",
+        "if False:",
+        POLICY,
+    ),
+    Mutation(
+        "policy: the least noise",
+        "client/policy.py",
+        "if noise < self.least_noise:",
+        "if False:",
+        POLICY,
+    ),
+    Mutation(
+        "policy: mechanisms that are not named",
+        "client/policy.py",
+        "            if not set(asked) & set(allowed):\n",
+        "            if False:\n",
+        POLICY,
+    ),
+    Mutation(
+        "policy: the smallest cohort",
+        "client/policy.py",
+        "if declared_patients < self.smallest_cohort:",
+        "if False:",
+        POLICY,
+    ),
+    Mutation(
+        "approval: a study runs that nobody approved",
+        "client/local.py",
+        "    approval.check(site, study, ledger)\n",
+        "",
+        APPROVAL,
+    ),
+    Mutation(
+        "approval: taking it back changes nothing",
+        "client/approval.py",
+        'return bool(decisions) and decisions[-1].kind == "approved"',
+        "return bool(decisions)",
+        APPROVAL,
+    ),
+    Mutation(
+        "approval: newer studies fill the disk",
+        "client/approval.py",
+        ">= MOST_WAITING:",
+        ">= 10 * MOST_WAITING:",
+        APPROVAL,
+    ),
+    Mutation(
+        "approval: a study that differs in one code is not told of",
+        "client/differences.py",
+        "if not codes and not keys:",
+        "if True:",
+        ("tests/client/test_differences.py",),
+    ),
+    Mutation(
+        "page: exact counts, and a promise about the number of patients",
+        "client/promises.py",
+        'if private and metrics != "exact":',
+        "if private:",
+        APPROVAL,
+    ),
+    Mutation(
+        "statement: held-out patients at another line's delta",
+        "client/heldout_cost.py",
+        "return policy.lifetime.delta if policy.heldout is None else policy.heldout.delta",
+        "return policy.lifetime.delta",
+        STATEMENT,
+    ),
+    Mutation(
+        "statement: a claim about held-out patients whose exact counts leave",
+        "client/promises.py",
+        'if epsilon is None or now == "exact":',
+        "if epsilon is None:",
+        STATEMENT,
+    ),
+    Mutation(
+        "site: another version of the code is trusted",
+        "client/local.py",
+        "if header.code != code_fingerprint():",
+        "if False:",
+        LOCAL,
+    ),
+    Mutation(
+        "site: vectors of another encoder are trained on",
+        "client/local.py",
+        "if header.encoder != cohort.identity:",
+        "if False:",
+        LOCAL,
+    ),
+    Mutation(
+        "site: a split that changed goes on",
+        "client/cohort.py",
+        "    _same_split(site)\n",
+        "",
+        LOCAL,
+    ),
+    Mutation(
+        "site: a test seed in a real hospital",
+        "client/app.py",
+        "if site.test_seed is not None:",
+        "if False:",
+        APP,
+    ),
+    Mutation(
+        "retry: the same question is charged again",
+        "client/local.py",
+        "        if kept is not None:\n            site.open_log",
+        "        if False:\n            site.open_log",
+        APP,
+    ),
+    Mutation(
+        "audit log: what leaves is not written down",
+        "client/app.py",
+        '        "release", bytes=wire.count_bytes(content),',
+        '        "request", bytes=wire.count_bytes(content),',
+        APP,
+    ),
+    Mutation(
+        "store: records may change places",
+        "embeddings/sealing.py",
+        'return b"fedward vectors" + sizes + self._identity + note',
+        'return b"fedward vectors"',
+        SEALING,
+    ),
+    Mutation(
+        "store: withdrawn patients come back",
+        "client/cohort.py",
+        "withdrawn(site)\n",
+        "frozenset[bytes]()\n",
+        PURGE,
+    ),
+    Mutation(
+        "gate: any bundle runs",
+        "client/supernode.py",
+        "if found not in accepted:",
+        "if False:",
+        GATE,
+    ),
+    Mutation(
+        "suppression: a small group leaves",
+        "client/counting.py",
+        "if len(patients) >= smallest and shown.any():",
+        "if shown.any():",
+        LOCAL,
+    ),
+    Mutation(
+        "tallies: their ceiling is not checked",
+        "client/counting.py",
+        'spend, lifetime=ceiling, cohort="heldout", most=most',
+        'spend, lifetime=Budget(epsilon=1e9), cohort="heldout", most=most',
+        LOCAL,
+    ),
+    Mutation(
+        "tallies: as often as is asked",
+        "client/counting.py",
+        'cohort="heldout", most=most',
+        'cohort="heldout"',
+        RETRIES,
+    ),
+    Mutation(
+        "tallies: exact where nothing is said",
+        "client/policy.py",
+        'metrics: Literal["exact", "noised", "withheld"] = "noised"',
+        'metrics: Literal["exact", "noised", "withheld"] = "exact"',
+        POLICY,
+    ),
+    Mutation(
+        "approval: a study trains as often as is asked",
+        "client/local.py",
+        '            most=site.policy.most_charges(study, "train"),\n',
+        "",
+        RETRIES,
+    ),
+    Mutation(
+        "policy: rounds per day are not counted",
+        "client/local.py",
+        "per_day=site.policy.rounds_per_day,",
+        "per_day=None,",
+        RETRIES,
+    ),
+    Mutation(
+        "site: an evaluation of any round",
+        "client/local.py",
+        "if not 0 <= header.round <= study.rounds:",
+        "if False:",
+        RETRIES,
+    ),
+    Mutation(
+        "site: no guard before Flower",
+        "client/app.py",
+        "mods=[sealed]",
+        "mods=[]",
+        APP,
+    ),
+    Mutation(
+        "site: weights are trained on unchecked",
+        "client/app.py",
+        "    wire.check_weights(request.weights, contract)\n",
+        "",
+        APP,
+    ),
+    Mutation(
+        "gate: a run that is described as another",
+        "client/supernode.py",
+        "if said != (run_id, found, found, *bundled):",
+        "if False:",
+        GATE,
+    ),
+    Mutation(
+        "site: the data's own split may be drawn anew",
+        "client/cohort.py",
+        "    parts.keep(site, given)\n",
+        "",
+        ("tests/client/test_parts.py",),
+    ),
+    Mutation(
+        "purge: a round goes on meanwhile",
+        "client/purge.py",
+        "held.enter_context(site.one_at_a_time().acquire(timeout=WAIT_SECONDS))",
+        "pass",
+        ("tests/client/test_purge_and_rounds.py",),
+    ),
+    Mutation(
+        "purge: the study stays approved",
+        "client/purge.py",
+        "revoked = approval.revoke(site, digest)",
+        "revoked = False",
+        ("tests/client/test_purge_and_rounds.py",),
+    ),
+)
