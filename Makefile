@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint mutations clean
 
 install: $(READY)
 
@@ -28,6 +28,10 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# Breaks every guarantee once and looks whether a test fails; some minutes.
+mutations: $(READY)
+	$(BIN)/python tests/mutations.py
 
 clean:
 	rm -rf $(VENV) fedward-runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
