@@ -53,8 +53,8 @@ MUTATIONS = (
     Mutation(
         "approval: taking it back changes nothing",
         "client/approval.py",
-        'return bool(decisions) and decisions[-1].kind == "approved"',
-        "return bool(decisions)",
+        'return _latest(ledger, digest) == "approved"',
+        "return _latest(ledger, digest) is not None",
         APPROVAL,
     ),
     Mutation(
@@ -81,7 +81,7 @@ MUTATIONS = (
     Mutation(
         "statement: held-out patients at another line's delta",
         "client/heldout_cost.py",
-        "return policy.lifetime.delta if policy.heldout is None else policy.heldout.delta",
+        'return policy.lifetime.delta if policy.metrics == "exact" else policy.heldout.delta',
         "return policy.lifetime.delta",
         STATEMENT,
     ),
@@ -166,8 +166,8 @@ MUTATIONS = (
         "tallies: their ceiling is not checked",
         "client/counting.py",
         'spend, lifetime=ceiling, cohort="heldout", most=most',
-        'spend, lifetime=Budget(epsilon=1e9), cohort="heldout", most=most',
-        LOCAL,
+        'spend, lifetime=Budget(epsilon=1e999), cohort="heldout", most=most',
+        RETRIES,
     ),
     Mutation(
         "tallies: as often as is asked",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
 from site_app import ask
@@ -102,6 +103,26 @@ def test_the_audit_log_tells_of_every_request_decision_spend_and_release(make_si
     assert [line["cohort"] for line in lines if line["event"] == "spend"] == ["train", "heldout"]
     assert lines[-1]["error"] == "ReleaseBlocked"
     assert lines[-1]["severity"] == "warning"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e7])
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_weights_that_no_study_starts_from_cost_nothing_and_are_not_scored(
+    make_site, study, kind, value
+):
+    from privacy.fingerprint import code_fingerprint
+    from privacy.release import Request, RequestHeader
+
+    site = make_site("ash", test_seed=None)
+    toml = str(site.folder / "site.toml")
+    header = RequestHeader(study=study.canonical(), code=code_fingerprint())
+    said = wire.unpack_hello(ask(wire.pack_request(Request(header)), site=toml).content)
+    weights = {name: array.copy() for name, array in study.initial().items()}
+    next(iter(weights.values())).flat[0] = value
+    header = header.model_copy(update={"round": 1, "encoder": said.encoder})
+    ask(wire.pack_request(Request(header, weights)), kind, site=toml)
+    assert site.open_log().lines()[-1]["error"] == "ReleaseBlocked"
+    assert site.open_ledger().spends() == site.open_ledger().spends(cohort="heldout") == ()
 
 
 def test_what_cannot_be_logged_does_not_leave(make_site, study, monkeypatch):

@@ -198,6 +198,19 @@ def test_noised_tallies_are_not_drawn_twice(study, prepare):
     assert charges(site) == [("heldout", 1)]
 
 
+def test_noised_tallies_end_where_their_ceiling_is_and_training_goes_on(study, prepare):
+    noised = {"metrics": "noised", "tally_noise": 5.0}
+    site, request = prepare(study, heldout={"epsilon": 0.9}, **noised)  # one is 0.74, two 1.07
+    assert local.evaluate(site, study, request, study.initial()).tallies
+    assert not local.evaluate(site, study, request, moved(study)).tallies
+    assert charges(site) == [("heldout", 1)]
+    assert "lifetime epsilon is 0.9" in site.open_log().lines()[-1]["reason"]
+    release = local.train(site, study, request, study.initial())
+    assert release.update
+    assert not release.tallies
+    assert charges(site) == [("heldout", 1), ("train", 1)]
+
+
 def test_a_study_is_tallied_no_more_often_than_it_needs(study, strict):
     site, request = strict
     weights = study.initial()
