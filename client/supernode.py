@@ -22,7 +22,6 @@ import contextlib
 import hashlib
 import importlib
 import inspect
-import ipaddress
 import logging
 import os
 import shutil
@@ -35,6 +34,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from privacy.address import is_loopback
 from privacy.bundle import bundle_hash
 
 if TYPE_CHECKING:
@@ -282,15 +282,8 @@ def _check_arguments(more: Sequence[str]) -> None:
         if getattr(given, name) != getattr(default, name):
             raise ValueError(f"--{name.replace('_', '-')} is set by fedward; leave it out")
     # Whoever reaches this port takes the ClientApp's place: its tasks go to the first who asks.
-    if not _is_loopback(given.host):
+    if not is_loopback(given.host):
         raise ValueError(f"--host {given.host} is open to other machines; use 127.0.0.1")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def main() -> None:

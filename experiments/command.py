@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from experiments.audit.command import audit
+from experiments.server_command import app as server_app
 from experiments.site_command import app as site_app
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ lab = typer.Typer(no_args_is_help=True, help="For researchers: federations on on
 study_app = typer.Typer(no_args_is_help=True, help="For coordinators: studies.")
 app.add_typer(lab, name="lab")
 app.add_typer(study_app, name="study")
+app.add_typer(server_app, name="server")
 app.add_typer(site_app, name="site")
 lab.command()(audit)
 

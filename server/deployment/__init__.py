@@ -1,0 +1,1 @@
+"""A coordinator's own machine: its folder, certificates, sites and processes."""
