@@ -14,6 +14,7 @@ from client.policy import Policy
 from client.sources.kinds import AnySource
 from client.split import Split
 from embeddings.encoder import EncoderSettings, Precision
+from privacy.address import HostPort
 from privacy.audit_log import AuditLog
 from privacy.errors import LedgerBroken
 from privacy.keys import derive, make_key, read_key
@@ -35,6 +36,23 @@ class Encoders(Spec):
     batch: Annotated[int, Field(ge=1)] = 16
 
 
+class Coordinator(Spec):
+    """Whom a site's node connects to, and as whom.
+
+    Attributes:
+        superlink: HOST:PORT; the only address that the node connects to.
+        ca: File of the CA certificate, PEM, that the coordinator handed over; no other is trusted.
+        node_key: File of the node's private key, OpenSSH format. Whoever has it can answer in
+            the site's place.
+        port: Of 127.0.0.1, where the node's own processes reach it; one for each node on a machine.
+    """
+
+    superlink: HostPort
+    ca: Path = Path("coordinator-ca.crt")
+    node_key: Path = Path("node.key")
+    port: Annotated[int, Field(ge=1, le=65535)] = 9094
+
+
 class Site(Spec):
     """One hospital. Never sent.
 
@@ -47,6 +65,7 @@ class Site(Spec):
         data: Where the source's relative paths start, relative to site.toml.
         source: Where the patients come from.
         policy: What is allowed.
+        coordinator: Whom the node connects to; simulated sites have none.
         split: Who is trained on.
         encoders: How this machine runs encoders.
         studies: Folder of studies that were received and await a decision, or had one.
@@ -77,6 +96,7 @@ class Site(Spec):
     data: Path = Path()
     source: AnySource
     policy: Policy
+    coordinator: Coordinator | None = None
     split: Split = Split()
     encoders: Encoders = Encoders()
     threads: Annotated[int, Field(ge=1)] = 1

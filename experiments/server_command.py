@@ -34,6 +34,7 @@ def init(  # noqa: PLR0917 - typer passes them by name
     ] = None,
 ) -> None:
     """Make a coordinator's folder: certificates, secrets, server.toml. Overwrites nothing."""
+    from server.deployment.certificates import fingerprint
     from server.deployment.folder import LOOPBACK, Given, make_folder
 
     given = None
@@ -57,6 +58,8 @@ def init(  # noqa: PLR0917 - typer passes them by name
     typer.echo("give each site, by a way that it trusts:")
     typer.echo(f"  the file   {made.at(made.ca)}")
     typer.echo(f"  the address {made.reached_at}")
+    typer.echo("and, when they telephone, the fingerprint of that file:")
+    typer.echo(f"  {fingerprint(made.at(made.ca))}")
 
 
 def _fail(reason: str) -> NoReturn:

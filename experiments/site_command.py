@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from experiments.site_init_command import init
+
 if TYPE_CHECKING:
     from client.site import Site
     from privacy.spec import Spec
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="For a site: what was spent, what is asked, what may be claimed."
 )
+
+app.command()(init)
 
 SiteFile = Annotated[
     Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")

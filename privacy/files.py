@@ -45,6 +45,20 @@ def make_private(path: Path) -> None:
         os.close(folder)
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Writes a file with mode 0600, on disk before this returns; its folder must be there.
+
+    Raises:
+        FileExistsError: There is one already; it stays as it is.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    sync_folder(path.parent)
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode with a write-ahead log.
 

@@ -144,6 +144,12 @@ def check_acceptance(ca: Path, certificate: Path, key: Path, *, hosts: Sequence[
             ) from None
 
 
+def fingerprint(path: Path) -> str:
+    """SHA-256 of the first certificate of a file, in hex."""
+    first = x509.load_pem_x509_certificate(path.read_bytes())
+    return first.fingerprint(hashes.SHA256()).hex()
+
+
 def strict_context(ca: Path) -> ssl.SSLContext:
     """How a site checks: one CA, and RFC 5280 to the letter."""
     context = ssl.create_default_context(cafile=str(ca))

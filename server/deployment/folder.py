@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import secrets
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 import tomli_w
 
 from privacy.address import check_host, is_loopback, join_address
-from privacy.files import sync_folder
+from privacy.files import sync_folder, write_new
 from server.deployment.certificates import (
     CA_DAYS,
     check_acceptance,
@@ -134,12 +133,7 @@ def _write_whole(folder: Path, files: Mapping[str, bytes]) -> None:
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))  # mode 0700
     try:
         for name, content in files.items():
-            descriptor = os.open(draft / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(descriptor)
-        sync_folder(draft)
+            write_new(draft / name, content)
         # Takes the place of an empty folder, and of nothing else.
         draft.rename(target)
     except OSError as error:
