@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 from privacy.address import is_loopback
 from privacy.bundle import bundle_hash
+from privacy.process import end_with_parent, surroundings
 
 if TYPE_CHECKING:
     from flwr.supercore.fab import Fab
@@ -47,13 +48,6 @@ FLOWER = "1.41"
 INNER, COMMAND = "flwr.supernode.start_client_internal", "flwr.supernode.cli.flower_supernode"
 # Where `_init_connection` gives what; and a length that says whether it still does.
 GET_RUN, GET_FAB, CONNECTION = 3, 4, 8
-
-QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
-"""What keeps Flower from calling home and from installing at run time."""
 
 
 class FlowerDiffers(Exception):
@@ -260,13 +254,8 @@ def prepare(home: Path, *, poll_seconds: float) -> None:
         raise ValueError("Flower was imported with its telemetry on; start the site on its own")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(home / "apps", ignore_errors=True)
-    os.environ |= {
-        **QUIET,
-        "FLWR_HOME": str(home),
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": str(poll_seconds),
-        # Flower starts its other programs by name: this installation's come first.
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-    }
+    os.environ |= surroundings(home, os.environ)
+    os.environ["FLWR_SUPEREXEC_TASK_POLL_INTERVAL"] = str(poll_seconds)
 
 
 def _check_arguments(more: Sequence[str]) -> None:
@@ -293,7 +282,10 @@ def main() -> None:
     parser.add_argument("--superlink", required=True, help="HOST:PORT")
     parser.add_argument("--bundles", type=Path, help="a file of further hashes that may come in")
     parser.add_argument("--poll-seconds", type=float, default=0.5)
+    parser.add_argument("--parent", type=int, help="end when this is no longer the parent")
     given, more = parser.parse_known_args()
+    if given.parent is not None:
+        end_with_parent(given.parent)
     try:
         run(
             given.site,

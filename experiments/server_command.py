@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+from privacy.process import surroundings
+
+if TYPE_CHECKING:
+    from server.deployment.config import ServerConfig
 
 app = typer.Typer(no_args_is_help=True, help="For coordinators: the machine that sites connect to.")
 
@@ -60,6 +70,85 @@ def init(  # noqa: PLR0917 - typer passes them by name
     typer.echo(f"  the address {made.reached_at}")
     typer.echo("and, when they telephone, the fingerprint of that file:")
     typer.echo(f"  {fingerprint(made.at(made.ca))}")
+
+
+ServerFile = Annotated[
+    Path, typer.Option("--server", envvar="FEDWARD_SERVER", help="The coordinator's server.toml.")
+]
+
+
+@app.command()
+def enrol(
+    name: Annotated[str, typer.Argument(help="Of the site.")],
+    key: Annotated[str, typer.Argument(help="Its public key: a file, or the line itself.")],
+    server: ServerFile = Path("server.toml"),
+    replace: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--replace", help="Let a new key take the place of the site's old one.")
+    ] = False,
+) -> None:
+    """Let a site's node in, by the public key that `fedward site init` printed there."""
+    from server.deployment.sites import enrol as write
+
+    with _opened(server) as config:
+        path = Path(key)
+        text = path.read_text("utf-8") if len(key) < 256 and path.is_file() else key
+        site = write(config.at(config.sites), name, text, replace=replace)
+        typer.echo(f"enrolled: {site.name}, since {site.at:%Y-%m-%d %H:%M} UTC")
+        _tell_superlink(config)
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="Of the site.")],
+    server: ServerFile = Path("server.toml"),
+) -> None:
+    """Let a site's node in no more."""
+    from server.deployment.sites import dismiss
+
+    with _opened(server) as config:
+        dismiss(config.at(config.sites), name)
+        typer.echo(f"removed: {name}")
+        _tell_superlink(config)
+
+
+@app.command()
+def run(server: ServerFile = Path("server.toml")) -> None:
+    """Run the coordinator until Ctrl-C or SIGTERM: SuperLink, the sites' listener, SuperExec."""
+    from experiments.coordinator import run_coordinator
+
+    with _opened(server) as config:
+        run_coordinator(config, say)
+
+
+def say(event: str) -> None:
+    """Prints one event in one line, at once."""
+    typer.echo(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {event}")
+    sys.stdout.flush()
+
+
+def _tell_superlink(config: ServerConfig) -> None:
+    """Tells a SuperLink that runs at once; one that does not learns it when it starts."""
+    from server.deployment.control import ControlFailed, synchronize
+    from server.deployment.sites import read_sites
+
+    os.environ |= surroundings(config.at(config.flower), os.environ)
+    try:
+        synchronize(config, read_sites(config.at(config.sites)))
+    except ControlFailed as error:
+        typer.echo(f"{error}: it is told when it starts")
+    else:
+        typer.echo("the SuperLink knows it now")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ServerConfig]:
+    """The coordinator; what goes wrong with it is one line and exit status 1."""
+    from server.deployment.config import ServerConfig
+
+    try:
+        yield ServerConfig.read(path)
+    except (OSError, ValueError) as error:
+        _fail(str(error))
 
 
 def _fail(reason: str) -> NoReturn:

@@ -23,7 +23,7 @@ from typing import Any
 import tomli_w
 from builders import Tables
 
-from client import supernode
+from privacy.process import QUIET
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -147,7 +147,7 @@ class Federation:
         folder = self.folder / "superlink"
         command = [BIN / "flower-superlink", "--insecure", "--host", "127.0.0.1"]
         more = ["--port", str(self.port), "--database", folder / "state.db"]
-        self._run(folder, command + more, supernode.QUIET | {"FLWR_HOME": str(folder / "flower")})
+        self._run(folder, command + more, QUIET | {"FLWR_HOME": str(folder / "flower")})
         self._until(lambda: self._listens(self.port), "the SuperLink does not answer", 60)
 
     def add_site(self, name: str, table: Tables, lines: Iterable[Any], **env: str) -> Node:
@@ -191,7 +191,7 @@ class Federation:
         process = self._run(
             home,
             [BIN / "flwr", "run", folder, "here", "--format", "json", "--run-config", pairs],
-            supernode.QUIET | {"FLWR_HOME": str(home / "flower")},
+            QUIET | {"FLWR_HOME": str(home / "flower")},
         )
         assert process.wait(60) == 0, (home / "log.txt").read_text()
         said = (home / "log.txt").read_text()

@@ -16,13 +16,13 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from client import supernode
+from privacy import process
 from tasks.places import ROOT
 
 Config = Mapping[str, bool | int | float | str]
 
 QUIET = {
-    **supernode.QUIET,
+    **process.QUIET,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default, named so that Ray is quiet

@@ -21,6 +21,7 @@ from flwr.supercore.run import Run
 from client import supernode
 from client.supernode import FlowerDiffers, Gate
 from privacy.bundle import bundle, bundle_files, bundle_hash
+from privacy.process import QUIET
 
 OTHER = b"patient Zebulon's bundle"
 
@@ -225,7 +226,7 @@ def test_the_environment_is_quiet_whatever_it_was(tmp_path, monkeypatch):
     assert not old.exists()
     assert os.environ["FLWR_HOME"] == str(tmp_path / "flower")
     assert os.environ["FLWR_SUPEREXEC_TASK_POLL_INTERVAL"] == "0.2"
-    for name, value in supernode.QUIET.items():
+    for name, value in QUIET.items():
         assert os.environ[name] == value
 
 
