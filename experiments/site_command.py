@@ -32,6 +32,16 @@ DIGITS_WITHOUT_ASKING = 12
 
 
 @app.command()
+def run(site: SiteFile = Path("site.toml")) -> None:
+    """Run this site's node until Ctrl-C or SIGTERM; it connects to one address, outbound only."""
+    from experiments.server_command import say
+    from experiments.site_daemon import run_site
+
+    with _opened(site) as opened:
+        run_site(opened, site, say)
+
+
+@app.command()
 def ledger(
     site: SiteFile = Path("site.toml"),
     last: Annotated[
@@ -184,7 +194,7 @@ def _opened(path: Path) -> Iterator[Site]:
 
     try:
         yield Site.read(path)
-    except (SiteError, ValueError) as error:
+    except (SiteError, OSError, ValueError) as error:
         _fail(str(error))
 
 

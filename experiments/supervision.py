@@ -37,7 +37,8 @@ class Child:
         ready: Asked each second after a start, until it says True; may print.
         heard: Gets every line of its output.
         why: What to add to the line about a death; asked after the last line was heard.
-        before: Asked before each start; what it says keeps the process from starting for now.
+        before: Asked before each start; what it says keeps the process from starting for now, and
+            is told once.
         takes_along: Whether what it started ends with it when it dies by itself.
     """
 
@@ -67,6 +68,7 @@ class Supervised:
         self._look = 0.0
         self._ready = False
         self._wait = child.waits[0]
+        self._said = ""
         self._log = logging.handlers.RotatingFileHandler(
             child.log, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
         )
@@ -98,6 +100,10 @@ class Supervised:
 
     def _start_or_wait(self) -> None:
         reason = self._child.before()
+        if reason and reason == self._said:
+            self._postpone()
+            return
+        self._said = reason
         if reason:
             self._later(reason)
             return
@@ -141,6 +147,9 @@ class Supervised:
 
     def _later(self, reason: str) -> None:
         self._say(f"{self._child.name} {reason}; again in {self._wait:g} s")
+        self._postpone()
+
+    def _postpone(self) -> None:
         self._next = time.monotonic() + self._wait
         self._wait = min(2 * self._wait, self._child.waits[1])
 

@@ -84,10 +84,12 @@ def test_why_it_died_is_asked_once_all_was_heard(child):
 
 def test_what_speaks_against_a_start_is_said_and_nothing_starts(child):
     said: list[str] = []
-    one = Supervised(child(SLEEPER, before=lambda: "cannot start: no reason"), said.append)
-    stepping(one, lambda: len(said) == 2)
+    reasons = ["no reason"] * 3 + ["another"] * 2
+    one = Supervised(child(SLEEPER, before=lambda: reasons.pop(0) if reasons else ""), said.append)
+    stepping(one, lambda: len(said) == 3)
     one.stop()
-    assert said[0] == "it cannot start: no reason; again in 0.01 s"
+    assert said[:2] == ["it no reason; again in 0.01 s", "it another; again in 0.04 s"]
+    assert said[2].startswith("it started, process ")
 
 
 def test_it_is_asked_whether_it_is_ready_until_it_is(child, monkeypatch):
