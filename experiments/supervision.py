@@ -6,6 +6,7 @@ import contextlib
 import logging
 import logging.handlers
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -20,6 +21,7 @@ GRACE_SECONDS = 10.0
 STEADY_SECONDS = 60.0
 """Whoever lived for so long begins with the shortest wait again."""
 TICK_SECONDS = 0.2
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LOOK_SECONDS = 1.0
 
 
@@ -129,7 +131,7 @@ class Supervised:
             return
         with process.stdout as output:
             for line in output:
-                text = line.rstrip("\n")
+                text = _COLOUR.sub("", line.rstrip("\n"))
                 self._log.emit(logging.makeLogRecord({"msg": text}))
                 self._child.heard(text)
 

@@ -75,7 +75,7 @@ def test_who_dies_is_started_again_later_and_later(child, tmp_path):
 def test_why_it_died_is_asked_once_all_was_heard(child):
     heard: list[str] = []
     said: list[str] = []
-    code = "print('a'); print('the reason'); raise SystemExit(1)"
+    code = r"print('a'); print('\x1b[91mthe reason\x1b[0m'); raise SystemExit(1)"
     one = Supervised(child(code, heard=heard.append, why=lambda: heard[-1]), said.append)
     stepping(one, lambda: any("ended" in line for line in said))
     one.stop()
