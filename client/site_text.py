@@ -32,7 +32,7 @@ FILES = """
 # Most that the embeddings may take on the disk, in GB; no limit unless it is set.
 # quota_gb = 50.0
 
-# Files of the site. Back up site.key, ledger.sqlite and withdrawn.txt.
+# Files of the site. Back up site.key, ledger.sqlite, parts.txt and withdrawn.txt.
 # secret = "site.key"
 # store_key = "store.key"
 # ledger = "ledger.sqlite"
@@ -42,6 +42,7 @@ FILES = """
 # vectors = "vectors.sqlite"
 # cohorts = "cohorts"
 # withdrawn = "withdrawn.txt"
+# parts = "parts.txt"
 
 # Where relative paths of the source start.
 # data = "."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from experiments.site_check_command import check
 from experiments.site_init_command import init
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 
 app.command()(init)
+app.command()(check)
 
 SiteFile = Annotated[
     Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")

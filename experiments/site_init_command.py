@@ -99,7 +99,8 @@ def init(  # noqa: PLR0917 - typer passes them by name
     typer.echo(f"{made.ca_fingerprint}\n")
     typer.echo("Hand to the coordinator this line and nothing else:")
     typer.echo(f"{made.public_key}\n")
-    typer.echo(f"When the coordinator has enrolled it: fedward site run --site {file}")
+    typer.echo(f"When the coordinator has enrolled it: fedward site check --site {file}")
+    typer.echo(f"and where that finds nothing wrong:    fedward site run --site {file}")
 
 
 def on_terminal() -> bool:

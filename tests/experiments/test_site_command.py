@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import tomli_w
 from builders import policy_table, study_table
 from typer.testing import CliRunner
 
@@ -322,3 +323,18 @@ def test_nothing_is_purged_by_mistake(prepared, study):
     assert shown.exit_code == 1
     assert "no study at ash" in shown.stderr
     assert prepared.at(prepared.vectors).exists()
+
+
+def test_check_says_line_by_line_what_is_wrong(strict, study, tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(tomli_w.dumps(study_table()), "utf-8")
+    strict.key("split")
+    shown = run(strict, "check", "--study", str(path), "--json", str(tmp_path / "check.json"))
+    assert shown.exit_code == 1
+    lines = shown.stdout.splitlines()
+    assert any(line.startswith("source       ok") for line in lines)
+    assert any(line.startswith("coordinator  WRONG") for line in lines)
+    assert "1 to mend before a study can run here" in shown.stdout
+    found = json.loads((tmp_path / "check.json").read_text())
+    assert [one["what"] for one in found if one["state"] == "wrong"] == ["coordinator"]
+    assert run(strict, "check", "--study", str(tmp_path / "no.toml")).exit_code == 1
