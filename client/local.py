@@ -127,7 +127,8 @@ def train(site: Site, study: Study, header: RequestHeader, weights: Weights) -> 
             memory=site.open_releases().memory(study.digest, before=header.round),
         )
         charged = receipt.spend.model_dump(include={"noise_multiplier", "sample_rate", "steps"})
-        full = release.header.model_copy(update={"receipt": receipt.id, **charged})
+        charged |= {"receipt": receipt.id, "attempt": receipt.attempt}
+        full = release.header.model_copy(update=charged)
         return replace(release, header=full, update=weights_of(head), receipt=receipt), memory
 
     return _once(site, "train", header, weights, make)

@@ -30,6 +30,8 @@ RUN_CONFIG: dict[str, str | int] = {
     "home": "",
     "run": "",
     "nodes": 0,
+    "wait": 0,
+    "again": 15,
     "tracking": "",
 }
 """The keys of a run configuration and their defaults; `server.app` says what each means."""

@@ -108,6 +108,8 @@ class ReleaseHeader(Spec):
         noise_multiplier: As charged.
         sample_rate: As charged.
         steps: As charged.
+        attempt: How often the round was charged by now, this time included. Above 1 where answers
+            were lost: without it the coordinator would report less than was spent.
         tally_receipt: The ledger's number for the charge of the tallies; None where there are none.
         tally_noise: Noise multiplier of the tallies; 0 where they are exact.
     """
@@ -123,6 +125,7 @@ class ReleaseHeader(Spec):
     noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     sample_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    attempt: Annotated[int, Field(ge=1, le=10**6)] | None = None
     tally_receipt: _Receipt | None = None
     tally_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 

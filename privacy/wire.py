@@ -158,7 +158,7 @@ def pack_release(
         if receipt is None or receipt.cohort != "train":
             raise ReleaseBlocked("an update without a charge in the ledger may not leave")
         header, spend = release.header, receipt.spend
-        charged = {"receipt": receipt.id, **spend.model_dump()}
+        charged = {"receipt": receipt.id, "attempt": receipt.attempt, **spend.model_dump()}
         if any(getattr(header, key) != value for key, value in charged.items()):
             raise ReleaseBlocked("the update's receipt is for another study, round or spend")
     if release.tallies:
@@ -230,12 +230,18 @@ def check_release(release: Release, contract: Contract) -> None:
     header = release.header
     if header.study != contract.study:
         raise ReleaseBlocked("the release is for another study")
-    charge = (header.receipt, header.noise_multiplier, header.sample_rate, header.steps)
+    charge = (
+        header.receipt,
+        header.attempt,
+        header.noise_multiplier,
+        header.sample_rate,
+        header.steps,
+    )
     if release.update:
         check_weights(release.update, contract)
         if None in charge:
             raise ReleaseBlocked("an update must say what it was charged")
-    elif charge != (None, None, None, None):
+    elif any(value is not None for value in charge):
         raise ReleaseBlocked("a charge without an update")
     names = [tally.name for tally in release.tallies]
     if len(set(names)) != len(names) or set(names) != set(header.patients):

@@ -2,11 +2,16 @@
 
 The live table, the result file and whoever watches read it; it holds what the coordinator
 knows and nothing else: pooled and per-site metrics, spends, bytes, refusals with their reasons.
+Every event says `at`, the time in UTC.
 
 | event | keys |
 | --- | --- |
-| `site` | `site`, `declared_patients` |
+| `start` | `round` (that is asked for next), `rounds`; again each time the study goes on |
+| `waiting` | `sites` that take part, `wanted` |
+| `site` | `site`, `declared_patients`: takes part from now on |
+| `left`, `back` | `site`: its node went away, or came back |
 | `refused` | `site` or `node`, `round`, `reason` |
+| `asked` | `round`, `sites`: each may be charged for it |
 | `reply` | `site`, `round` |
 | `round` | `number` (0: untrained), `metrics`, `sites`, `epsilon`, `epsilons`, `bytes_down`,
   `bytes_up`, `seconds` |
@@ -15,48 +20,37 @@ knows and nothing else: pooled and per-site metrics, spends, bytes, refusals wit
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from server.lines import Follower, LineWriter
+
+__all__ = ["FILE", "Follower", "Journal", "finite"]
+
+FILE = "journal.jsonl"
+
 
 class Journal:
-    """Writes events to a file."""
+    """Writes events to a file; goes on where an earlier process left off.
+
+    Attributes:
+        before: What stood there already.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
+        self._lines = LineWriter(path)
+        self.before = tuple(Follower(path).events())
 
     def write(self, event: str, **values: Any) -> None:
-        """Adds one event and flushes it."""
-        self._file.write(json.dumps({"event": event, **values}, allow_nan=False) + "\n")
-        self._file.flush()
+        """Adds one event; on disk when this returns."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._lines.write({"event": event, "at": now, **values})
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
-
-
-class Follower:
-    """Reads the events of a journal that somebody else is writing."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read = 0
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        """The whole events since the last call."""
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # half written; read it next time
-                self._read += len(line)
-                yield json.loads(line)
+        self._lines.close()
 
 
 def finite(value: float | None) -> float | None:

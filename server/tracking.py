@@ -1,147 +1,266 @@
 """MLflow tracking: one parent run for the study, one child run for each site, step = round.
 
-Tracking is never in the way of a study: if MLflow fails, that is said once and training goes on.
+MLflow is never in the way of a study, which writes to its outbox only (`server.outbox`). Here the
+outbox is delivered, by whoever has time: a thread of the study's own process while that lives
+(`Courier`), afterwards the coordinator's daemon. Each line may be delivered again after a crash:
+runs are found by a tag before they are made, and a metric with the same step, time and value is
+the same row to MLflow.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.metrics import Metrics
-from tasks.study import Study
+from privacy.files import locked
+from privacy.spec import Spec
+from server.lines import Follower
+from server.outbox import FILE
 
 LOG = logging.getLogger("fedward.tracking")
 EXPERIMENT = "fedward"
+STATE = "tracking.json"
+RUN_TAG = "fedward.run"
 # Without it the UI opens in its mode for language-model applications.
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+LASTING = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
+"""Codes of MLflow's that another try will not change, such as of a run deleted in its UI."""
+POLL_SECONDS, LONGEST_WAIT = 0.5, 30.0
 
 
-class Tracking:
-    """Logs a study to MLflow.
+class Delivered(Spec):
+    """How far an outbox was delivered, and to which runs.
 
-    Args:
-        uri: Of the tracking store, such as `sqlite:////path/mlflow.db`.
-        artifacts: Folder for artifacts of a store that has none of its own.
+    Attributes:
+        uri: Of the tracking store; to another one everything is delivered again.
+        sent: Lines.
+        experiment: MLflow's id of it.
+        parent: MLflow's id of the study's run.
+        children: Of each site's.
     """
 
-    def __init__(self, uri: str, *, artifacts: Path) -> None:
-        self._uri = uri
-        self._artifacts = artifacts
-        self._client: Any = None
-        self._parent = ""
-        self._children: dict[str, str] = {}
-        self._experiment = ""
-        self._broken = False
+    uri: str
+    sent: int = 0
+    experiment: str = ""
+    parent: str = ""
+    children: dict[str, str] = {}
 
-    def start(self, study: Study, sites: Mapping[str, int]) -> None:
-        """Opens the runs.
+
+def delivered(folder: Path) -> Delivered | None:
+    """How far a run's outbox was delivered; None where nothing was."""
+    path = folder / STATE
+    return Delivered.model_validate_json(path.read_bytes()) if path.exists() else None
+
+
+def waiting(folder: Path) -> int:
+    """How many lines of a run's outbox are not delivered."""
+    if not (folder / FILE).exists():
+        return 0
+    with (folder / FILE).open("rb") as file:
+        lines = sum(line.endswith(b"\n") for line in file)
+    state = delivered(folder)
+    return lines - (state.sent if state else 0)
+
+
+def deliver(folder: Path, *, uri: str, artifacts: Path) -> int:
+    """Delivers what waits in a run's outbox, in order.
+
+    Args:
+        folder: The run's; its name is the run's tag in MLflow.
+        uri: Of the tracking store, such as `sqlite:////path/mlflow.db`.
+        artifacts: Folder for artifacts where the store is a file and so has none of its own.
+
+    Returns:
+        How many lines were delivered; 0 also where another process is doing it.
+
+    Raises:
+        Exception: Whatever MLflow raises; what was delivered before counts.
+    """
+    try:
+        with locked(folder / "outbox.lock", exclusive=True, wait=0):
+            return _Delivery(folder, uri, artifacts).run()
+    except TimeoutError:
+        return 0
+
+
+class Courier:
+    """Delivers a run's outbox from a thread, until it is told to finish.
+
+    Args:
+        folder: See `deliver`, as the others.
+    """
+
+    def __init__(self, folder: Path, *, uri: str, artifacts: Path) -> None:
+        self._folder, self._uri, self._artifacts = folder, uri, artifacts
+        self._told = threading.Event()
+        self._failing = False
+        self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
+        self._thread.start()
+
+    def finish(self, *, failing_seconds: float = 5.0, seconds: float = 60.0) -> int:
+        """Waits until everything is delivered.
 
         Args:
-            study: Its parameters become the parent's.
-            sites: Declared patients by site name.
+            failing_seconds: At most, while MLflow does not answer.
+            seconds: At most.
+
+        Returns:
+            How many lines are left.
         """
-        self._try(lambda: self._start(study, sites))
-
-    def round(
-        self,
-        number: int,
-        *,
-        metrics: Metrics,
-        sites: Mapping[str, Metrics],
-        epsilons: Mapping[str, float | None],
-        extra: Mapping[str, float],
-    ) -> None:
-        """Logs a round: pooled metrics to the parent, a site's own and its epsilon to its child."""
-
-        def log() -> None:
-            known = [value for value in epsilons.values() if value is not None]
-            worst = {"epsilon": max(known)} if known else {}
-            self._log(self._parent, {**_numbers(metrics), **worst, **extra}, number)
-            for name, child in self._children.items():
-                epsilon = epsilons.get(name)
-                own = {"epsilon": epsilon} if epsilon is not None else {}
-                if name in sites:
-                    own |= _numbers(sites[name])
-                self._log(child, own, number)
-
-        self._try(log)
-
-    def end(self, *, failed: bool) -> None:
-        """Closes the runs."""
-
-        def close() -> None:
-            status = "FAILED" if failed else "FINISHED"
-            for run in (*self._children.values(), self._parent):
-                self._client.set_terminated(run, status)
-
-        self._try(close)
-
-    def _start(self, study: Study, sites: Mapping[str, int]) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("DO_NOT_TRACK", "true")
-        from mlflow import MlflowClient
-
-        for name in ("alembic", "mlflow"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-
-        self._client = MlflowClient(tracking_uri=self._uri)
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        self._experiment = (
-            found.experiment_id
-            if found
-            else self._client.create_experiment(
-                EXPERIMENT,
-                artifact_location=self._artifacts.as_uri(),
-                tags=MODEL_TRAINING,
-            )
-        )
-        self._parent = self._run(study.name, {"digest": study.digest, "role": "study"})
-        for key, value in _flat(study.model_dump(mode="json")).items():
-            self._client.log_param(self._parent, key, value)
-        self._client.log_dict(self._parent, study.model_dump(mode="json"), "study.json")
-        for name, declared in sites.items():
-            tags = {
-                "mlflow.parentRunId": self._parent,
-                "digest": study.digest,
-                "role": "site",
-                "site": name,
-            }
-            self._children[name] = self._run(f"{study.name} / {name}", tags)
-            self._client.log_param(self._children[name], "declared_patients", declared)
-
-    def _run(self, name: str, tags: dict[str, str]) -> str:
-        run = self._client.create_run(self._experiment, run_name=name, tags=tags)
-        return str(run.info.run_id)
-
-    def _log(self, run: str, values: Mapping[str, float], step: int) -> None:
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self._client.log_batch(
-            run, metrics=[Metric(key, value, now, step) for key, value in values.items()]
-        )
-
-    def _try(self, act: Callable[[], None]) -> None:
-        if self._broken:
-            return
-        try:
-            act()
-        except Exception as error:  # noqa: BLE001 - MLflow must never stop a study
-            self._broken = True
+        began = time.monotonic()
+        self._told.set()
+        while self._thread.is_alive():
+            passed = time.monotonic() - began
+            if passed > seconds or (self._failing and passed > failing_seconds):
+                break
+            self._thread.join(0.1)
+        left = waiting(self._folder)
+        if left:
             LOG.warning(
-                "MLflow at %s failed (%s); the study goes on without it",
+                "%d entries wait in %s for MLflow at %s", left, self._folder / FILE, self._uri
+            )
+        return left
+
+    def _work(self) -> None:
+        wait, last = POLL_SECONDS, False
+        while not last:
+            # Told before the outbox is read: nothing is written after that.
+            last = self._told.is_set()
+            try:
+                if waiting(self._folder):
+                    deliver(self._folder, uri=self._uri, artifacts=self._artifacts)
+            except Exception as error:  # noqa: BLE001 - MLflow must never stop a study
+                self._say(error)
+                last, wait = False, min(2 * wait, LONGEST_WAIT)
+            else:
+                self._failing, wait = False, POLL_SECONDS
+            if not last:
+                self._told.wait(wait) if not self._told.is_set() else time.sleep(POLL_SECONDS)
+
+    def _say(self, error: Exception) -> None:
+        if not self._failing:
+            LOG.warning(
+                "MLflow at %s does not take what it is given (%s); the study goes on, and what it "
+                "missed waits on disk",
                 self._uri,
                 type(error).__name__,
             )
+        self._failing = True
 
 
-def _numbers(metrics: Metrics) -> dict[str, float]:
-    return {key: float(value) for key, value in metrics.model_dump().items() if value is not None}
+class _Delivery:
+    """One delivery under way."""
+
+    def __init__(self, folder: Path, uri: str, artifacts: Path) -> None:
+        self._folder, self._artifacts = folder, artifacts
+        state = delivered(folder)
+        self._state = state if state is not None and state.uri == uri else Delivered(uri=uri)
+        self._client = _client(uri)
+
+    def run(self) -> int:
+        lines = list(Follower(self._folder / FILE).events())[self._state.sent :]
+        act: dict[str, Callable[[Mapping[str, Any]], None]] = {
+            "study": self._study,
+            "site": self._site,
+            "metrics": self._metrics,
+            "status": self._status,
+        }
+        for line in lines:
+            self._once(act[line["op"]], line)
+            self._keep(sent=self._state.sent + 1)
+        return len(lines)
+
+    def _once(self, act: Callable[[Mapping[str, Any]], None], line: Mapping[str, Any]) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            act(line)
+        except MlflowException as error:
+            if error.error_code not in LASTING or not self._state.parent:
+                raise
+            LOG.warning("MLflow refuses an entry for good (%s); it is left out", error.error_code)
+
+    def _study(self, line: Mapping[str, Any]) -> None:
+        study = line["study"]
+        experiment = self._experiment()
+        parent = self._run(experiment, study["name"], {"digest": line["digest"], "role": "study"})
+        self._keep(experiment=experiment, parent=parent)
+        for key, value in _flat(study).items():
+            self._client.log_param(parent, key, value)
+        self._client.log_dict(parent, study, "study.json")
+
+    def _site(self, line: Mapping[str, Any]) -> None:
+        name = line["site"]
+        parent = self._client.get_run(self._state.parent)
+        tags = {
+            "mlflow.parentRunId": self._state.parent,
+            "digest": parent.data.tags["digest"],
+            "role": "site",
+            "site": name,
+        }
+        label = f"{parent.info.run_name} / {name}"
+        child = self._run(self._state.experiment, label, tags)
+        self._keep(children=self._state.children | {name: child})
+        self._client.log_param(child, "declared_patients", line["declared_patients"])
+
+    def _metrics(self, line: Mapping[str, Any]) -> None:
+        from mlflow.entities import Metric
+
+        site, at, step = line["site"], line["at"], line["step"]
+        self._client.log_batch(
+            self._state.parent if site is None else self._state.children[site],
+            metrics=[Metric(key, value, at, step) for key, value in line["values"].items()],
+        )
+
+    def _status(self, line: Mapping[str, Any]) -> None:
+        status = line["status"]
+        for run in (*self._state.children.values(), self._state.parent):
+            if status == "RUNNING":
+                self._client.update_run(run, status=status)
+            else:
+                self._client.set_terminated(run, status, end_time=line["at"])
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        own = not self._state.uri.startswith("http")
+        location = {"artifact_location": self._artifacts.as_uri()} if own else {}
+        return str(self._client.create_experiment(EXPERIMENT, tags=MODEL_TRAINING, **location))
+
+    def _run(self, experiment: str, name: str, tags: dict[str, str]) -> str:
+        """The run of this folder with this role, made where it is not there."""
+        tags |= {RUN_TAG: self._folder.name}
+        same = [RUN_TAG, "role", *(["site"] if "site" in tags else [])]
+        found = self._client.search_runs(
+            [experiment], " and ".join(f"tags.`{key}` = '{tags[key]}'" for key in same)
+        )
+        made = found[0] if found else self._client.create_run(experiment, run_name=name, tags=tags)
+        return str(made.info.run_id)
+
+    def _keep(self, **changes: Any) -> None:
+        self._state = self._state.model_copy(update=changes)
+        draft = self._folder / f"{STATE}.draft"
+        draft.write_text(self._state.model_dump_json(), "utf-8")
+        draft.replace(self._folder / STATE)
+
+
+def _client(uri: str) -> Any:
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    # An absent server is tried again by us: MLflow would hold the thread for minutes.
+    brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+    for key, value in (quiet | brief).items():
+        os.environ.setdefault(key, value)
+    from mlflow import MlflowClient
+
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri)
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

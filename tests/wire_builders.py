@@ -100,6 +100,7 @@ def header(**changes: Any) -> ReleaseHeader:
             "noise_multiplier": 1.5,
             "sample_rate": 0.25,
             "steps": 7,
+            "attempt": 1,
             "tally_receipt": 2,
             "tally_noise": 0.0,
             **changes,
@@ -119,7 +120,7 @@ def release(**changes: Any) -> Release:
     return dataclasses.replace(whole, **changes)
 
 
-UNCHARGED = dict.fromkeys(("receipt", "noise_multiplier", "sample_rate", "steps"))
+UNCHARGED = dict.fromkeys(("receipt", "attempt", "noise_multiplier", "sample_rate", "steps"))
 UNTALLIED: dict[str, Any] = {"patients": {}, "tally_receipt": None, "tally_noise": None}
 
 

@@ -89,9 +89,10 @@ def flip(site, column: str, number: int) -> None:
     if column == "sealed":
         places = [content.index(sealed[:60]) + 30]
     else:
-        # In the index of the records: it stands in their table and with its owners too.
+        # In the index of the records: it stands in their table and with its owners too. The last
+        # byte, or the index could lose its order and other notes with it.
         places = [
-            place
+            place + len(key) - 1
             for place in range(len(content))
             if content.startswith(key, place)
             and not content.startswith(sealed[:20], place + 33)

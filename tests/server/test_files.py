@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from server.checkpoint import load_weights, save_weights
+from privacy.release import Hello
+from server.checkpoint import (
+    Checkpoint,
+    CheckpointBroken,
+    State,
+    latest_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
 from server.journal import Follower, Journal, finite
 
 
@@ -37,7 +46,9 @@ def test_a_follower_sees_whole_events_only_and_each_once(tmp_path):
     assert list(follower.events()) == []
     journal = Journal(path)
     journal.write("site", site="ash")
-    assert list(follower.events()) == [{"event": "site", "site": "ash"}]
+    (event,) = follower.events()
+    assert event.pop("at").endswith("+00:00")
+    assert event == {"event": "site", "site": "ash"}
     with path.open("a") as file:
         file.write('{"event": "half')
         file.flush()
@@ -55,3 +66,55 @@ def test_infinity_is_never_written_as_a_number(tmp_path):
     journal.close()
     assert finite(float("inf")) is None
     assert finite(1.0) == 1.0
+
+
+def test_a_line_that_a_crash_cut_short_is_taken_off(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.write("site", site="ash")
+    journal.close()
+    with path.open("a") as file:
+        file.write('{"event": "half')
+    journal = Journal(path)
+    assert [event["event"] for event in journal.before] == ["site"]
+    journal.write("site", site="birch")
+    journal.close()
+    assert [event["site"] for event in Follower(path).events()] == ["ash", "birch"]
+
+
+def checkpoint(round: int, study: str = "a" * 64) -> Checkpoint:
+    hello = Hello(site="ash", code="c" * 64, encoder="e" * 64, declared_patients=40)
+    state = State(
+        study=study,
+        round=round,
+        encoder="e" * 64,
+        sites={"ash": hello},
+        charges={"ash": {1: 1, 2: 3}},
+        receipts={"ash": 17},
+    )
+    weights = {"out.bias": np.float32([1.5, -0.0, round])}
+    return Checkpoint(state, weights, {"ash": {"heldout/ranks": np.float64([1, 2, 3, 4])}})
+
+
+def test_a_checkpoint_comes_back_whole_and_the_last_one_counts(tmp_path):
+    assert latest_checkpoint(tmp_path, study="a" * 64) is None
+    for number in (1, 2, 10):
+        path = save_checkpoint(tmp_path, checkpoint(number))
+    back = latest_checkpoint(tmp_path, study="a" * 64)
+    assert back.state == checkpoint(10).state
+    assert back.weights["out.bias"].tobytes() == checkpoint(10).weights["out.bias"].tobytes()
+    assert list(back.tallies["ash"]["heldout/ranks"]) == [1, 2, 3, 4]
+    assert set(load_weights(path)) == {"out.bias"}
+
+
+def test_a_checkpoint_that_is_not_what_was_written_is_named(tmp_path):
+    path = save_checkpoint(tmp_path, checkpoint(1))
+    with pytest.raises(CheckpointBroken, match="is of study aaaa"):
+        latest_checkpoint(tmp_path, study="b" * 64)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointBroken, match=r"is damaged .* go on from the round before"):
+        latest_checkpoint(tmp_path, study="a" * 64)
+    save_weights(path, {"out.bias": np.zeros(3, np.float32)})  # without a state
+    with pytest.raises(CheckpointBroken, match="is damaged"):
+        latest_checkpoint(tmp_path, study="a" * 64)

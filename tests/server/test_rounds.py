@@ -8,136 +8,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import study_table
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.clientapp import ClientApp
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from standins import DECLARED, NAMES, Sites
 
 from experiments.simulate.in_process import InProcessGrid, _identity
-from privacy import wire
 from privacy.errors import StudyRefused
-from privacy.fingerprint import code_fingerprint
-from privacy.release import Hello, Release, ReleaseHeader, Tally
 from server.checkpoint import load_weights
 from server.journal import Follower, Journal
+from server.outbox import Outbox
 from server.rounds import Rounds, TooFewSites
-from server.tracking import Tracking
 from tasks import noised, tallies
 from tasks.study import Study
-
-NAMES = ("ash", "birch", "cedar", "dogwood")
-DECLARED = {"ash": 100, "birch": 300, "cedar": 100, "dogwood": 500}
-ENCODER = "e" * 64
-
-
-class Sites:
-    """Stands in for four sites: each sends weights filled with a number of its own."""
-
-    def __init__(
-        self, study: Study, *, noise: dict[str, float] | None = None, **wrong: object
-    ) -> None:
-        self.study = study
-        self.noise = noise or {}
-        self.wrong = wrong
-        self.asked: list[tuple[str, str, int]] = []
-        self.app = ClientApp()
-        self.app.query("hello")(self.hello)
-        self.app.train()(lambda message, context: self.release(message, context, trains=True))
-        self.app.evaluate()(lambda message, context: self.release(message, context, trains=False))
-
-    def hello(self, message, context):
-        name = NAMES[context.node_config["partition-id"]]
-        said = {
-            "site": name,
-            "code": code_fingerprint(),
-            "encoder": ENCODER,
-            "declared_patients": DECLARED[name],
-        }
-        change = self.wrong.get(f"{name}_hello", {})
-        if isinstance(change, Exception):
-            return Message(wire.pack_refusal(change), reply_to=message)
-        return Message(wire.pack_hello(Hello(**(said | change))), reply_to=message)
-
-    def release(self, message, context, *, trains):
-        name = NAMES[context.node_config["partition-id"]]
-        request = wire.unpack_request(message.content)
-        number = request.header.round
-        self.asked.append((name, "train" if trains else "evaluate", number))
-        spend = self.study.spend(max(number, 1))
-        charge = {
-            "receipt": 1,
-            "noise_multiplier": spend.noise_multiplier,
-            "sample_rate": spend.sample_rate,
-            "steps": spend.steps,
-        }
-        header = {
-            "study": self.study.digest,
-            "round": number,
-            "site": name,
-            "code": code_fingerprint(),
-            "encoder": ENCODER,
-            "declared_patients": DECLARED[name],
-            **(charge if trains else {}),
-        }
-        update = {
-            key: np.full(shape, NAMES.index(name) + number, np.float32)
-            for key, shape in self.study.contract().parameters.items()
-        }
-        content = self.pack(header, update if trains else {})
-        change = self.wrong.get(name)
-        if trains and change is not None and number == self.wrong.get("round", number):
-            content = change(content)
-        return Message(content, reply_to=message)
-
-    def pack(self, header, update):
-        noise = self.noise.get(header["site"], 0.0)
-        contract = self.study.contract()
-        found = [
-            Tally(key, np.zeros(shape, kind), 0 if noise else 7)
-            for key, (shape, kind) in contract.tallies.items()
-            if (key in contract.noised) is bool(noise)
-        ]
-        header = ReleaseHeader(
-            **header,
-            patients={tally.name: tally.patients for tally in found},
-            tally_receipt=2,
-            tally_noise=noise,
-        )
-        release = Release(header=header, update=update, tallies=tuple(found))
-        wire.check_release(release, self.study.contract())
-        return RecordDict(
-            {
-                "header": wire._header(header),
-                "update": wire._arrays(update),
-                "tallies": wire._arrays({tally.name: tally.sums for tally in found}),
-            }
-        )
-
-
-class NoTracking(Tracking):
-    def __init__(self) -> None:
-        self.rounds: list[int] = []
-
-    def start(self, study, sites) -> None:
-        self.sites = dict(sites)
-
-    def round(self, number, **_: object) -> None:
-        self.rounds.append(number)
-
-    def end(self, *, failed) -> None:
-        self.failed = failed
 
 
 def run(study: Study, folder: Path, **wrong: object):
     """Runs the study against four stand-ins; gives weights (or the error), events and sites."""
     sites = Sites(study, **wrong)
     grid = InProcessGrid(sites.app, nodes=4, run_config={}, run_id=1)
-    journal = Journal(folder / "journal.jsonl")
-    loop = Rounds(study, grid, folder, journal, NoTracking())
+    journal, outbox = Journal(folder / "journal.jsonl"), Outbox(folder / "outbox.jsonl")
+    loop = Rounds(study, grid, folder, journal, outbox)
     try:
         with _identity(run_id=1, node_id=1):
             result = loop.run()
     except TooFewSites as error:
         result = error
     journal.close()
+    outbox.close()
     return result, list(Follower(folder / "journal.jsonl").events()), sites
 
 
@@ -155,7 +51,7 @@ def test_updates_are_averaged_by_declared_patients(study, tmp_path):
     for value in weights.values():
         np.testing.assert_allclose(value, weighted(2, NAMES), rtol=1e-6)
     assert [event["number"] for event in events if event["event"] == "round"] == [0, 1, 2]
-    assert events[-1] == {
+    assert {key: value for key, value in events[-1].items() if key != "at"} == {
         "event": "end",
         "weights": str(tmp_path / "final.safetensors"),
         "reason": None,
@@ -369,7 +265,8 @@ def test_too_few_sites_stop_the_study_and_say_so(tmp_path):
     )
     result, events, _ = run(study, tmp_path, ash=nan, round=1)
     assert str(result) == "3 sites take part, the study needs 4"
-    assert events[-1] == {"event": "end", "weights": None, "reason": str(result)}
+    assert (events[-1]["event"], events[-1]["weights"]) == ("end", None)
+    assert events[-1]["reason"] == str(result)
     assert not (tmp_path / "final.safetensors").exists()
 
 

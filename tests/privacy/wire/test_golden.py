@@ -20,8 +20,8 @@ from flwr.app import Array, Message, RecordDict
 from client.app import app
 from experiments.simulate.in_process import InProcessGrid, _identity
 from server.journal import Journal
+from server.outbox import Outbox
 from server.rounds import Rounds, TooFewSites
-from server.tracking import Tracking
 from tasks.study import Study
 
 GOLDEN: dict[str, Any] = json.loads(Path(__file__).with_name("golden.json").read_text("utf-8"))
@@ -56,20 +56,6 @@ class Watched(InProcessGrid):
         return reply
 
 
-class NoTracking(Tracking):
-    def __init__(self) -> None:
-        pass
-
-    def start(self, study, sites) -> None:
-        pass
-
-    def round(self, number, **_: object) -> None:
-        pass
-
-    def end(self, *, failed) -> None:
-        pass
-
-
 POLICY = {
     "exact": {"metrics": "exact", "smallest_count": 0},
     "noised": {"metrics": "noised", "heldout": {"epsilon": 4.0}},
@@ -97,13 +83,15 @@ def messages(privacy: str, policy: str) -> Messages:
         site.write_text(tomli_w.dumps(table), "utf-8")
         study = Study.parse_table(study_table(rounds=1, privacy=PRIVACY[privacy]), where="golden")
         grid, journal = Watched(site), Journal(Path(folder) / "journal.jsonl")
+        outbox = Outbox(Path(folder) / "outbox.jsonl")
         try:
             with _identity(run_id=1, node_id=1):
-                Rounds(study, grid, Path(folder), journal, NoTracking()).run()
+                Rounds(study, grid, Path(folder), journal, outbox).run()
         except TooFewSites:
             assert policy == "refusing"
         finally:
             journal.close()
+            outbox.close()
         return grid.seen
 
 

@@ -125,7 +125,7 @@ def test_the_first_question_has_no_weights():
 
 def test_the_text_of_a_release_header(packed):
     assert packed["header"]["json"] == (
-        f'{{"code":"{CODE}","declared_patients":200,"encoder":"{ENCODER}",'
+        f'{{"attempt":1,"code":"{CODE}","declared_patients":200,"encoder":"{ENCODER}",'
         '"noise_multiplier":1.5,"patients":{"heldout/labels":40,"heldout/ranks":40},'
         '"receipt":1,"round":2,"sample_rate":0.25,"site":"st-mary","steps":7,'
         f'"study":"{STUDY}","tally_noise":0.0,"tally_receipt":2}}'
@@ -134,7 +134,8 @@ def test_the_text_of_a_release_header(packed):
 
 def test_the_text_of_an_evaluation_names_no_charge_for_training(ledger):
     said = json.loads(packed_by(ledger, evaluation())["header"]["json"])
-    assert {said[key] for key in ("receipt", "noise_multiplier", "sample_rate", "steps")} == {None}
+    charge = ("receipt", "attempt", "noise_multiplier", "sample_rate", "steps")
+    assert {said[key] for key in charge} == {None}
 
 
 def test_the_text_of_a_hello():

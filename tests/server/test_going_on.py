@@ -1,0 +1,305 @@
+"""A study that is killed anywhere goes on; sites come, go, refuse and fail for a while."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import study_table
+from flwr.app import Message
+from standins import NAMES, Sites
+
+from experiments.simulate.in_process import FIRST_NODE_ID, InProcessGrid, _identity
+from privacy.errors import StudyRefused
+from server import checkpoint, roster
+from server.journal import Follower, Journal
+from server.lines import LineWriter
+from server.outbox import Outbox
+from server.roster import Patience
+from server.rounds import Rounds, TooFewSites
+from tasks.study import Study
+
+ROUNDS = 3
+AT_ONCE = Patience()
+PATIENT = Patience(sites=4, seconds=3, again=0.05)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(roster, "LOOK_SECONDS", 0.05)
+
+
+@pytest.fixture
+def study() -> Study:
+    """Three rounds, of which each needs two sites."""
+    strategy = {"kind": "fedavg", "minimum_sites": 2}
+    return Study.parse_table(study_table(rounds=ROUNDS, strategy=strategy), where="three")
+
+
+class Keeping(Sites):
+    """Sites that keep their answers, and count what they were charged."""
+
+    def __init__(self, study: Study, **wrong: object) -> None:
+        super().__init__(study, **wrong)
+        self.charged: Counter[tuple[str, int]] = Counter()
+        self.fails: dict[tuple[str, int], int] = {}
+        self._kept: dict[tuple[str, str, bytes], Any] = {}
+
+    def release(self, message, context, *, trains):
+        name = NAMES[context.node_config["partition-id"]]
+        number = json.loads(message.content["header"]["json"])["round"]
+        if trains and self.fails.get((name, number), 0):
+            self.fails[name, number] -= 1
+            self.charged[name, number] += 1
+            raise RuntimeError("died after the charge")
+        weights = b"".join(value.data for _, value in sorted(message.content["weights"].items()))
+        asked = (name, f"{trains}{number}", weights)
+        if asked not in self._kept:
+            self._kept[asked] = super().release(message, context, trains=trains).content
+            if trains:
+                self.charged[name, number] += 1
+                header = self._kept[asked]["header"]
+                said = json.loads(header["json"]) | {"attempt": self.charged[name, number]}
+                header["json"] = json.dumps(said, sort_keys=True, separators=(",", ":"))
+        return Message(self._kept[asked], reply_to=message)
+
+
+class Coming(InProcessGrid):
+    """A grid whose nodes come and go: `there` says who is there when a round is asked for."""
+
+    there: Callable[[int], Iterable[str]] = staticmethod(lambda _: NAMES)
+    round = 0
+
+    def get_node_ids(self) -> list[int]:
+        names = set(self.there(self.round))
+        return [FIRST_NODE_ID + n for n, name in enumerate(NAMES) if name in names]
+
+    def push_messages(self, messages):
+        messages = list(messages)
+        for message in messages:
+            if message.metadata.message_type == "train":
+                self.round = int(message.metadata.group_id)
+        return super().push_messages(messages)
+
+
+class Folder:
+    """A run's folder, in which a study is begun and goes on."""
+
+    def __init__(self, study: Study, path: Path, sites: Sites) -> None:
+        self.study, self.path, self.sites = study, path, sites
+        self.grid = Coming(sites.app, nodes=4, run_config={}, run_id=1)
+
+    def run(self, patience: Patience = AT_ONCE):
+        journal, outbox = Journal(self.path / "journal.jsonl"), Outbox(self.path / "outbox.jsonl")
+        try:
+            with _identity(run_id=1, node_id=1):
+                loop = Rounds(self.study, self.grid, self.path, journal, outbox, patience)
+                return loop.run()
+        finally:
+            journal.close()
+            outbox.close()
+
+    def events(self, *kinds: str) -> list[dict[str, Any]]:
+        return [e for e in Follower(self.path / "journal.jsonl").events() if e["event"] in kinds]
+
+    def sent(self) -> list[dict[str, Any]]:
+        return list(Follower(self.path / "outbox.jsonl").events())
+
+
+@pytest.fixture
+def folder(study, tmp_path) -> Folder:
+    return Folder(study, tmp_path, Keeping(study))
+
+
+class Killed(BaseException):
+    """Stands in for kill -9."""
+
+
+class Death:
+    """The process dies before or after its nth write; nothing it tries later reaches the disk."""
+
+    def __init__(self, monkeypatch, number: int, *, before: bool) -> None:
+        self.left, self.before, self.dead = number, before, False
+        for owner, name in ((LineWriter, "write"), (checkpoint, "_write")):
+            monkeypatch.setattr(owner, name, self.wrapped(getattr(owner, name)))
+
+    def wrapped(self, write: Callable[..., None]) -> Callable[..., None]:
+        def wrapper(*values: Any) -> None:
+            if self.dead:
+                return
+            self.left -= 1
+            if self.left > 0 or not self.before:
+                write(*values)
+            if self.left <= 0:
+                self.dead = True
+                raise Killed
+
+        return wrapper
+
+
+def writes_of_a_whole_run() -> int:
+    """start, 4 sites, study, 4 sites, (asked, 4 replies, ...) and so on; see the test below."""
+    return 1 + 4 + 5 + ROUNDS * (1 + 4 + 5 + 1 + 1) + (4 + 5 + 1) + 1 + 2
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_study_killed_at_any_write_goes_on_and_nothing_is_there_twice(
+    study, tmp_path, monkeypatch, before
+):
+    whole = Folder(study, tmp_path / "whole", Keeping(study))
+    expected = whole.run()
+    total = len(whole.events("start", "site", "asked", "reply", "round", "end"))
+    assert total + len(whole.sent()) + ROUNDS + 1 == writes_of_a_whole_run()
+
+    for number in range(1, writes_of_a_whole_run()):
+        folder = Folder(study, tmp_path / f"{number}", Keeping(study))
+        with monkeypatch.context() as patch:
+            Death(patch, number, before=before)
+            with pytest.raises(Killed):
+                folder.run()
+        weights = folder.run()
+        for name, value in expected.items():
+            assert weights[name].tobytes() == value.tobytes(), number
+        reported = [event["number"] for event in folder.events("round")]
+        assert reported == [0, 1, 2, 3], number
+        metrics = [(e["site"], e["step"]) for e in folder.sent() if e["op"] == "metrics"]
+        assert sorted(metrics, key=str) == sorted(
+            [(site, step) for site in (None, *NAMES) for step in range(ROUNDS + 1)], key=str
+        ), number
+        assert [e["op"] for e in folder.sent()].count("study") == 1
+        assert folder.sent()[-1]["status"] == "FINISHED"
+        assert set(folder.sites.charged.values()) == {1}, number
+        last = folder.events("round")[-1]
+        assert last["epsilons"] == whole.events("round")[-1]["epsilons"], number
+
+
+def test_a_study_that_is_done_asks_for_nothing_new(folder):
+    folder.run()
+    asked = len(folder.sites.asked)
+    folder.run()
+    assert len(folder.sites.asked) == asked
+    assert len(folder.events("round")) == ROUNDS + 1
+
+
+def test_a_site_that_comes_later_takes_part_from_the_next_round(folder):
+    folder.grid.there = lambda number: NAMES[:3] if number < 2 else NAMES
+    folder.run(Patience(sites=3, seconds=3))
+    trained = [set(e["sites"]) for e in folder.events("asked")]
+    assert trained == [set(NAMES[:3])] * 2 + [set(NAMES)]
+    assert [e["site"] for e in folder.events("site")] == list(NAMES)
+    assert {"op": "site", "site": "dogwood"}.items() <= next(
+        line for line in folder.sent() if line.get("site") == "dogwood"
+    ).items()
+    assert folder.events("round")[-1]["epsilons"].keys() == set(NAMES)
+
+
+def test_a_site_that_goes_is_not_asked_and_may_come_back(folder):
+    folder.grid.there = lambda number: NAMES[1:] if number == 1 else NAMES
+    folder.run(PATIENT)
+    assert [sorted(e["sites"]) for e in folder.events("asked")] == [
+        sorted(NAMES), sorted(NAMES[1:]), sorted(NAMES)
+    ]  # fmt: skip
+    assert [(e["event"], e["site"]) for e in folder.events("left", "back")] == [
+        ("left", "ash"), ("back", "ash")
+    ]  # fmt: skip
+    assert ("ash", 2) not in folder.sites.charged
+    spent = folder.events("round")[-1]["epsilons"]
+    assert spent["ash"] < spent["birch"]
+
+
+def test_a_study_waits_for_the_sites_that_it_needs(folder):
+    looks = iter(range(1000))
+    folder.grid.there = lambda _: NAMES if next(looks) > 20 else NAMES[:1]
+    folder.run(PATIENT)
+    assert [e["sites"] for e in folder.events("waiting")] == [1, 2, 3, 4]
+    assert {e["wanted"] for e in folder.events("waiting")} == {4}
+
+
+def test_a_study_that_waited_in_vain_says_so_and_can_go_on(folder):
+    folder.grid.there = lambda _: NAMES[:1]
+    with pytest.raises(TooFewSites, match="1 sites take part, the study needs 2"):
+        folder.run(Patience(sites=2, seconds=0.3))
+    assert folder.sent() == []
+    folder.grid.there = lambda _: NAMES
+    folder.run(PATIENT)
+    assert [e["reason"] for e in folder.events("end")] == [
+        "1 sites take part, the study needs 2", None
+    ]  # fmt: skip
+
+
+def test_a_site_that_refused_is_asked_again_and_may_have_been_persuaded(folder):
+    folder.sites.wrong["birch_hello"] = StudyRefused("study three awaits approval at birch")
+    answers = folder.sites.hello
+    times = Counter()
+
+    def hello(message, context):
+        name = NAMES[context.node_config["partition-id"]]
+        times[name] += 1
+        if times["birch"] > 3:
+            folder.sites.wrong.pop("birch_hello", None)
+        return answers(message, context)
+
+    folder.sites.hello = hello
+    folder.run(PATIENT)
+    assert times == {"ash": 1, "birch": 4, "cedar": 1, "dogwood": 1}
+    (said,) = folder.events("refused")
+    assert said["reason"] == "StudyRefused: study three awaits approval at birch"
+    assert {tuple(sorted(e["sites"])) for e in folder.events("asked")} == {tuple(sorted(NAMES))}
+
+
+def test_those_who_fail_are_asked_again_where_too_few_answered(tmp_path):
+    strategy = {"kind": "fedavg", "minimum_sites": 4}
+    study = Study.parse_table(study_table(rounds=ROUNDS, strategy=strategy), where="four")
+    folder = Folder(study, tmp_path, Keeping(study))
+    folder.sites.fails = {("ash", 2): 1, ("birch", 3): 2}
+    folder.run(PATIENT)
+    asked = [(e["round"], len(e["sites"])) for e in folder.events("asked")]
+    assert asked == [(1, 4), (2, 4), (2, 1), (3, 4), (3, 1), (3, 1)]
+    spent = folder.events("round")[-1]["epsilons"]
+    assert spent["cedar"] == spent["dogwood"] < spent["ash"] < spent["birch"]
+    assert folder.sites.charged["birch", 3] == 3
+
+
+def test_a_round_that_fails_three_times_ends_the_study(tmp_path):
+    strategy = {"kind": "fedavg", "minimum_sites": 4}
+    study = Study.parse_table(study_table(rounds=ROUNDS, strategy=strategy), where="four")
+    folder = Folder(study, tmp_path, Keeping(study))
+    folder.sites.fails = {("ash", 2): 3}
+    with pytest.raises(TooFewSites):
+        folder.run(PATIENT)
+    assert [e["round"] for e in folder.events("asked")] == [1, 2, 2, 2]
+    folder.run(PATIENT)
+    assert folder.sites.charged["birch", 2] == 1
+    assert folder.events("round")[-1]["epsilons"]["ash"] > 8
+
+
+def test_a_site_whose_ledger_went_back_is_refused(folder):
+    def forgets(content):
+        said = json.loads(content["header"]["json"])
+        content["header"]["json"] = json.dumps(
+            said | {"receipt": 1}, sort_keys=True, separators=(",", ":")
+        )
+        return content
+
+    folder.sites.wrong |= {"cedar": forgets, "round": 2}
+    folder.run()
+    (said,) = folder.events("refused")
+    assert (said["site"], said["round"]) == ("cedar", 2)
+    assert said["reason"].startswith("the site's ledger has gone back behind an earlier round")
+
+
+def test_who_changes_the_declared_patients_cannot_go_on(study, tmp_path, monkeypatch):
+    folder = Folder(study, tmp_path, Keeping(study))
+    with monkeypatch.context() as patch:
+        Death(patch, writes_of_a_whole_run() - 20, before=True)
+        with pytest.raises(Killed):
+            folder.run()
+    folder.sites.wrong["ash_hello"] = {"declared_patients": 990}
+    weights = folder.run()
+    assert "changed its declared patients" in folder.events("refused")[0]["reason"]
+    assert all(np.isfinite(value).all() for value in weights.values())
