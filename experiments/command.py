@@ -11,6 +11,7 @@ import typer
 from experiments.audit.command import audit
 from experiments.server_command import app as server_app
 from experiments.site_command import app as site_app
+from experiments.study_command import app as study_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,7 +20,6 @@ app = typer.Typer(
     help="Hospitals learn ICD coding together; notes never leave a hospital.",
 )
 lab = typer.Typer(no_args_is_help=True, help="For researchers: federations on one machine.")
-study_app = typer.Typer(no_args_is_help=True, help="For coordinators: studies.")
 app.add_typer(lab, name="lab")
 app.add_typer(study_app, name="study")
 app.add_typer(server_app, name="server")
@@ -83,25 +83,6 @@ def simulate(  # noqa: PLR0917 - typer passes them by name
         _fail(str(error))
     if json is not None:
         json.write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
-
-
-@study_app.command()
-def plan(study: StudyFile, json: JsonFile = None) -> None:
-    """Print noise and epsilon after every round, from public numbers only."""
-    import json as json_module
-
-    from rich.console import Console
-
-    from experiments.plan import plan_of, plan_table
-    from tasks.study import Study
-
-    try:
-        made = plan_of(Study.read(study))
-    except ValueError as error:
-        _fail(str(error))
-    Console().print(plan_table(made))
-    if json is not None:
-        json.write_text(json_module.dumps(made, indent=2) + "\n", "utf-8")
 
 
 def _fail(reason: str) -> NoReturn:

@@ -34,7 +34,7 @@ def run_coordinator(config: ServerConfig, say: Callable[[str], None]) -> None:
     try:
         with locked(config.at(Path("run.lock")), exclusive=True, wait=0):
             say(f"sites connect to {config.reached_at}; this machine listens on {config.fleet}")
-            supervise([_superlink(config, say), _superexec(config)], say)
+            supervise([_superlink(config, say), _superexec(config), _courier(config, say)], say)
     except TimeoutError:
         raise ValueError(f"{config.folder}: a coordinator runs here already") from None
 
@@ -84,4 +84,24 @@ def _superexec(config: ServerConfig) -> Child:
         folder=config.at(config.flower),
         log=config.at(Path("logs/superexec.log")),
         takes_along=False,
+    )
+
+
+def _courier(config: ServerConfig, say: Callable[[str], None]) -> Child:
+    """Delivers to MLflow what it missed."""
+
+    def heard(line: str) -> None:
+        if line.startswith(("delivered", "MLflow")):
+            say(f"courier {line}")
+
+    return Child(
+        name="courier",
+        command=[
+            *(sys.executable, "-P", "-m", "server.deployment.courier"),
+            *(str(config.folder / FILE), "--parent", str(os.getpid())),
+        ],
+        environment=os.environ,
+        folder=config.at(config.flower),
+        log=config.at(Path("logs/courier.log")),
+        heard=heard,
     )

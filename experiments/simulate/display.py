@@ -189,7 +189,7 @@ def _tallied(sites: Sequence[Site]) -> Text:
 
 
 def _sites_table(left_out: Mapping[str, Mapping[str, int]]) -> Table:
-    table = _plain_table("patients in this simulation (a real site keeps these numbers)")
+    table = plain_table("patients in this simulation (a real site keeps these numbers)")
     table.add_column("site")
     parts = ("train", "tune", "heldout")
     for part in parts:
@@ -200,7 +200,7 @@ def _sites_table(left_out: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 def _rounds_table() -> Table:
-    table = _plain_table("rounds, from what left the sites; epsilon is the worst site's")
+    table = plain_table("rounds, from what left the sites; epsilon is the worst site's")
     for name in ("round", "micro-F1", "macro-F1", "MAP", "P@8", "AUPRC", "epsilon"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("down", "up", "s"):
@@ -213,16 +213,16 @@ def _round_row(event: Mapping[str, Any]) -> list[str]:
     names = ("micro_f1", "macro_f1", "map", "p_at_8", "auprc")
     return [
         "start" if event["number"] == 0 else str(event["number"]),
-        *(_number(found[name]) for name in names),
-        _epsilon(event["epsilon"]),
-        _size(event["bytes_down"]),
-        _size(event["bytes_up"]),
+        *(number_text(found[name]) for name in names),
+        epsilon_text(event["epsilon"]),
+        size_text(event["bytes_down"]),
+        size_text(event["bytes_up"]),
         f"{event['seconds']:.1f}",
     ]
 
 
 def _hospitals_table(result: Result) -> Table:
-    table = _plain_table("each hospital, on its own held-out patients: micro-F1/macro-F1/MAP")
+    table = plain_table("each hospital, on its own held-out patients: micro-F1/macro-F1/MAP")
     table.caption = (
         "size: training patients, as declared; held: patients held out. Alone and pooled train "
         "without privacy and keep their best round; the federation keeps its last. Green: "
@@ -244,17 +244,18 @@ def _hospitals_table(result: Result) -> Table:
             _three(site.local),
             Text(_three(site.federated), style="bold green" if better else ""),
             _three(site.pooled),
-            _epsilon(site.epsilon),
+            epsilon_text(site.epsilon),
         )
     return table
 
 
-def _plain_table(title: str) -> Table:
+def plain_table(title: str) -> Table:
     """A table that fits into 80 columns."""
     return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
 
 
-def _epsilon(value: float | None) -> str:
+def epsilon_text(value: float | None) -> str:
+    """An epsilon for people; None is no bound."""
     return "∞" if value is None else f"{value:.2f}"
 
 
@@ -275,20 +276,24 @@ def _headline(result: Result) -> str:
 
 def _five(of: Final | Metrics) -> str:
     return (
-        f"micro-F1 {_number(of.micro_f1)}, macro-F1 {_number(of.macro_f1)}, "
-        f"MAP {_number(of.map)}, P@8 {_number(of.p_at_8)}, AUPRC {_number(of.auprc)}"
+        f"micro-F1 {number_text(of.micro_f1)}, macro-F1 {number_text(of.macro_f1)}, "
+        f"MAP {number_text(of.map)}, P@8 {number_text(of.p_at_8)}, AUPRC {number_text(of.auprc)}"
     )
 
 
 def _three(metrics: Metrics | None) -> str:
     if metrics is None:
         return "-"
-    return "/".join(_number(value) for value in (metrics.micro_f1, metrics.macro_f1, metrics.map))
+    return "/".join(
+        number_text(value) for value in (metrics.micro_f1, metrics.macro_f1, metrics.map)
+    )
 
 
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """A metric for people; None is not known."""
     return "-" if value is None else f"{value:.3f}".removeprefix("0")
 
 
-def _size(number: int) -> str:
+def size_text(number: int) -> str:
+    """A number of bytes for people."""
     return f"{number / 1e6:.1f} MB" if number >= 1e5 else f"{number / 1e3:.1f} kB"

@@ -69,6 +69,11 @@ class ServerConfig(Spec):
         return self.folder / path
 
     @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking URI, also where it is left to us."""
+        return self.mlflow or f"sqlite:///{self.at(self.runs) / 'mlflow.db'}"
+
+    @property
     def control(self) -> str:
         """HOST:PORT of the port with all APIs."""
         return f"127.0.0.1:{self.control_port}"

@@ -1,16 +1,18 @@
-"""The Control API of the coordinator's own SuperLink: who may connect.
+"""The Control API of the coordinator's own SuperLink: who may connect, and what runs.
 
-Flower gives no library for it: this is what `flwr supernode register` does, with Flower's own
-client (`flwr.supercore.control`, not documented; tests/server/deployment run it).
+Flower gives no library for it: this is what `flwr supernode register` and `flwr run` do, with
+Flower's own client (`flwr.supercore.control`, not documented; tests/server/deployment run it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from privacy.bundle import bundle
 from server.deployment.config import ServerConfig
 from server.deployment.sites import Enrolled
 
@@ -55,6 +57,63 @@ def synchronize(config: ServerConfig, sites: Sequence[Enrolled]) -> Changes:
         for key, name in new.items():
             client.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
     return Changes(tuple(new.values()), tuple(node.name or str(node.node_id) for node in gone))
+
+
+def submit(config: ServerConfig, settings: Mapping[str, str | int]) -> int:
+    """Submits the bundle of this installation.
+
+    Args:
+        config: The coordinator's.
+        settings: The run's configuration; see `server.app.main`.
+
+    Returns:
+        Flower's number of the run.
+
+    Raises:
+        ControlFailed: See `synchronize`.
+    """
+    from flwr.common.serde import fab_to_proto, user_config_to_proto
+    from flwr.proto.control_pb2 import StartRunRequest
+    from flwr.supercore.fab import Fab
+
+    content = bundle()
+    fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
+    request = StartRunRequest(
+        fab=fab_to_proto(fab), override_config=user_config_to_proto(dict(settings)), federation=""
+    )
+    with _client(config) as client:
+        return int(client.StartRun(request).run_id)
+
+
+def ended(config: ServerConfig, run_id: int) -> str | None:
+    """How a run ended, in Flower's words; None while it goes on.
+
+    Raises:
+        ControlFailed: See `synchronize`.
+    """
+    from flwr.proto.control_pb2 import ListRunsRequest
+
+    with _client(config) as client:
+        runs = client.ListRuns(ListRunsRequest(run_id=run_id)).run_dict
+        if run_id not in runs:
+            return "the SuperLink does not know the run"
+        status = runs[run_id].status
+    if status.status != "finished":
+        return None
+    return f"{status.sub_status}: {status.details}" if status.details else str(status.sub_status)
+
+
+def stop(config: ServerConfig, run_id: int) -> None:
+    """Stops a run; one that has ended stays as it is.
+
+    Raises:
+        ControlFailed: See `synchronize`.
+    """
+    from flwr.proto.control_pb2 import StopRunRequest
+
+    if ended(config, run_id) is None:
+        with _client(config) as client:
+            client.StopRun(StopRunRequest(run_id=run_id))
 
 
 @contextmanager

@@ -1,0 +1,185 @@
+"""`fedward study ...`: what a coordinator runs about studies."""
+
+from __future__ import annotations
+
+import json as jsons
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from server.deployment.config import ServerConfig
+
+app = typer.Typer(no_args_is_help=True, help="For coordinators: studies.")
+
+StudyFile = Annotated[
+    Path, typer.Argument(help="A study file, such as experiments/studies/demo.toml.")
+]
+RunName = Annotated[
+    str, typer.Argument(help="Of the run, or its first letters; none for the unfinished one.")
+]
+SuperLink = Annotated[
+    Path,
+    typer.Option(
+        "--superlink",
+        "--server",
+        envvar="FEDWARD_SERVER",
+        help="The coordinator that runs: its folder, or its server.toml.",
+    ),
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result here.")]
+
+
+@app.command()
+def plan(study: StudyFile, json: JsonFile = None) -> None:
+    """Print noise and epsilon after every round, from public numbers only."""
+    from rich.console import Console
+
+    from experiments.plan import plan_of, plan_table
+    from tasks.study import Study
+
+    try:
+        made = plan_of(Study.read(study))
+    except (OSError, ValueError) as error:
+        _fail(str(error))
+    Console().print(plan_table(made))
+    if json is not None:
+        json.write_text(jsons.dumps(made, indent=2) + "\n", "utf-8")
+
+
+@app.command()
+def run(  # noqa: PLR0917 - typer passes them by name
+    study: StudyFile,
+    superlink: SuperLink = Path("server.toml"),
+    sites: Annotated[
+        int, typer.Option(min=0, help="Wait for this many sites; 0 for all that are enrolled.")
+    ] = 0,
+    wait: Annotated[
+        float,
+        typer.Option(min=0.01, help="Minutes to wait for them; then enough must do, or it stops."),
+    ] = 10.0,
+    detach: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--detach", help="Do not watch it.")
+    ] = False,
+    json: JsonFile = None,
+) -> None:
+    """Run a study on the sites that are enrolled, and watch it to its end."""
+    from experiments.study_run import begin
+    from server.deployment.sites import read_sites
+    from tasks.study import Study
+
+    with _opened(superlink) as config:
+        asked = Study.read(study)
+        wanted = sites or len(read_sites(config.at(config.sites)))
+        if not wanted:
+            _fail("nobody is enrolled; fedward server enrol lets a site in")
+        folder, number = begin(config, asked, sites=wanted, wait=max(1, round(wait * 60)))
+        typer.echo(f"{asked.name} {asked.digest}")
+        typer.echo(f"run {folder.name}, in {folder}")
+        if not detach:
+            _watch(config, folder, number, json)
+
+
+@app.command()
+def resume(
+    run: RunName = "",
+    superlink: SuperLink = Path("server.toml"),
+    detach: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--detach", help="Do not watch it.")
+    ] = False,
+    json: JsonFile = None,
+) -> None:
+    """Go on with a study from its last round, or watch it where it runs."""
+    from experiments.study_run import resubmit
+    from server.deployment import runs
+
+    with _opened(superlink) as config:
+        folder = runs.find(config, run)
+        state = runs.progress(folder).state
+        typer.echo(f"run {folder.name}, {state}")
+        numbers = runs.read_launch(folder).submitted
+        number = numbers[-1] if numbers else 0
+        if state not in {"finished", "running"}:
+            number = resubmit(config, folder, numbers[-1] if numbers else None)
+        if not detach:
+            _watch(config, folder, number, json)
+
+
+@app.command()
+def status(superlink: SuperLink = Path("server.toml"), json: JsonFile = None) -> None:
+    """List the studies that were launched here, and how far each came."""
+    from rich.console import Console
+
+    from experiments.study_display import print_runs
+    from server.deployment import runs
+
+    with _opened(superlink) as config:
+        came = [runs.progress(folder) for folder in runs.runs(config)]
+        print_runs(Console(), came)
+        if json is not None:
+            made = [one.model_dump(mode="json") for one in came]
+            json.write_text(jsons.dumps(made, indent=2) + "\n", "utf-8")
+
+
+@app.command()
+def stop(run: RunName = "", superlink: SuperLink = Path("server.toml")) -> None:
+    """Stop a study; it can be resumed from its last round."""
+    from server.deployment import control, runs
+
+    with _opened(superlink) as config:
+        folder = runs.find(config, run)
+        numbers = runs.read_launch(folder).submitted
+        if not numbers or runs.progress(folder).state == "finished":
+            _fail(f"{folder.name} does not run")
+        control.stop(config, numbers[-1])
+        typer.echo(f"stopped: {folder.name}; what a site is doing for it at this moment, it ends")
+
+
+def _watch(config: ServerConfig, folder: Path, number: int, json: Path | None) -> None:
+    from rich.console import Console
+
+    from experiments.study_display import Lines, print_outcome
+    from experiments.study_run import StudyStopped, follow
+
+    console = Console()
+    lines = Lines(console)
+    try:
+        outcome = follow(config, folder, number, lines)
+    except StudyStopped as error:
+        lines.close()
+        _fail(str(error))
+    except KeyboardInterrupt:
+        lines.close()
+        typer.echo(f"\nthe study goes on; fedward study resume {folder.name} watches it again")
+        raise typer.Exit(130) from None
+    lines.close()
+    print_outcome(console, outcome)
+    if json is not None:
+        json.write_text(outcome.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ServerConfig]:
+    """The coordinator; what goes wrong with it is one line and exit status 1."""
+    import os
+
+    from privacy.process import surroundings
+    from server.deployment.config import FILE, ServerConfig
+    from server.deployment.control import ControlFailed
+
+    try:
+        config = ServerConfig.read(path / FILE if path.is_dir() else path)
+        os.environ |= surroundings(config.at(config.flower), os.environ)
+        yield config
+    except ControlFailed as error:
+        _fail(f"{error}; is fedward server run running?")
+    except (OSError, ValueError) as error:
+        _fail(str(error))
+
+
+def _fail(reason: str) -> NoReturn:
+    typer.echo(f"fedward: {reason}", err=True)
+    raise typer.Exit(1)
