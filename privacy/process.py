@@ -32,6 +32,8 @@ def surroundings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
     # Flower starts its other programs by name: this installation's come first.
     path = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", os.defpath)])
     own = {"FLWR_HOME": str(home), "PATH": path, "no_proxy": direct, "NO_PROXY": direct}
+    # The user's own cache may be out of reach of a service.
+    own["FEDWARD_CACHE"] = given.get("FEDWARD_CACHE") or str(home / "cache")
     return dict(given) | QUIET | own
 
 

@@ -1,30 +1,20 @@
 """ICD-10-CM codes: writing them one way, their categories and what they mean.
 
-The table is that of the PyPI package `simple-icd-10-cm`; it is loaded on first use.
+The table (`tasks.icd_table`) is loaded on first use.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
-from functools import cache
-from typing import Any, Literal
+from typing import Literal
+
+from tasks.icd_table import titles
 
 Level = Literal["category", "full"]
 
 # A letter, a digit, a digit or letter; then up to four more (ICD-10-CM Official Guidelines,
 # section I.A.2: categories have three characters, codes up to seven).
 _SHAPE = re.compile(r"([A-Z][0-9][0-9A-Z])(?:\.?([0-9A-Z]{1,4}))?")
-
-
-@cache
-def _table() -> Any:
-    with warnings.catch_warnings():
-        # The package reads its data with functions of importlib.resources that are deprecated.
-        warnings.simplefilter("ignore")
-        import simple_icd_10_cm
-
-    return simple_icd_10_cm
 
 
 def written(code: str) -> str | None:
@@ -52,15 +42,14 @@ def at_level(code: str, level: Level) -> str | None:
 
 def is_category(code: str) -> bool:
     """Whether ICD-10-CM has this three-character category."""
-    table = _table()
-    return bool(table.is_valid_item(code) and table.is_category(code))
+    return len(code) == 3 and code in titles()
 
 
 def is_code(code: str, level: Level) -> bool:
     """Whether ICD-10-CM has this code, and at this level."""
     if level == "category":
         return is_category(code)
-    return bool(_table().is_valid_item(code)) and written(code) == code
+    return code in titles()
 
 
 def title(code: str) -> str:
@@ -69,7 +58,7 @@ def title(code: str) -> str:
     Raises:
         ValueError: ICD-10-CM has no such code.
     """
-    table = _table()
-    if not table.is_valid_item(code):
+    found = titles().get(written(code) or "")
+    if found is None:
         raise ValueError(f"{code} is not in ICD-10-CM")
-    return str(table.get_description(code))
+    return found

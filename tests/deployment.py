@@ -38,6 +38,8 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
+        # One for all, or each command would parse the ICD table for 3 s.
+        "FEDWARD_CACHE": str(Path.home() / ".cache" / "fedward"),
         # Loopback is reached past any proxy.
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "HTTP_PROXY": "http://127.0.0.1:9",
@@ -70,14 +72,14 @@ class Daemon:
     output: Path
 
     @classmethod
-    def start(cls, folder: Path, *words: object) -> Daemon:
-        """Starts a command that goes on."""
+    def start(cls, folder: Path, *words: object, **more: str) -> Daemon:
+        """Starts a command that goes on, with more in its environment."""
         output = folder / "said.txt"
         with output.open("ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-c", FEDWARD, *map(str, words)],
                 cwd=folder,
-                env=environment(folder),
+                env=environment(folder) | more,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

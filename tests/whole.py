@@ -22,13 +22,14 @@ import httpx
 import tomli_w
 from builders import patient, study_table
 from deployment import Daemon, environment, fedward, until
-from federation import free_port
+from federation import ROOT, free_port
 
 from client.site import Site
 from server.deployment.config import ServerConfig
 from server.journal import Follower
 from tasks.study import Study
 
+GUARD = ROOT / "tests" / "guard"
 NAMES = ("ash", "birch", "cedar")
 PATIENTS = {"ash": range(60), "birch": range(60, 110), "cedar": range(110, 180)}
 
@@ -41,7 +42,7 @@ def processes(words: str, *, below: Path) -> list[int]:
             continue
         with contextlib.suppress(OSError):
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            place = os.readlink(folder / "cwd")
+            place = str((folder / "cwd").readlink())
             if words in line and place.startswith(str(below)):
                 found.append(int(folder.name))
     return sorted(found)
@@ -119,7 +120,10 @@ class Whole:
         return Site.read(self.site_file(name))
 
     def make(self, **changes: Any) -> None:
-        """Makes folders and keys, and enrols the sites; starts nothing but MLflow."""
+        """Makes folders and keys, and enrols the sites; starts nothing but MLflow.
+
+        `changes` are lines of each site.toml.
+        """
         ports = ["--port", free_port(), "--control-port", free_port()]
         uri = ["--mlflow", self.mlflow.uri] if self.mlflow else []
         self.typed("server", "init", self.folder / "c", *ports, *uri)
@@ -130,7 +134,7 @@ class Whole:
         if self.mlflow:
             self.mlflow.start()
 
-    def make_site(self, name: str, **changes: Any) -> None:
+    def make_site(self, name: str, *, epsilon: float = 20, **changes: Any) -> None:
         """Makes a site with patients of its own."""
         notes = self.folder / f"{name}.jsonl"
         numbers = PATIENTS.get(name, range(200, 240))
@@ -138,7 +142,7 @@ class Whole:
         flags = {
             "--name": name, "--superlink": self.config.reached_at,
             "--ca": self.config.at(self.config.ca), "--source": "jsonl", "--path": notes,
-            "--declared-patients": 40, "--epsilon": 20, "--port": free_port(),
+            "--declared-patients": 40, "--epsilon": epsilon, "--port": free_port(),
         }  # fmt: skip
         words = [word for pair in flags.items() for word in pair]
         self.typed("site", "init", self.folder / name, *words)
@@ -169,10 +173,24 @@ class Whole:
                 self.daemons[name].says("SuperLink answers")
             else:
                 site = ["--site", self.site_file(name)]
-                self.daemons[name] = Daemon.start(folder, "site", "run", *site)
+                watched = {
+                    "PYTHONPATH": f"{ROOT}:{GUARD}",
+                    "FEDWARD_TEST_TARGETS": str(folder / "targets.jsonl"),
+                    "FEDWARD_TEST_STRIKE": str(self.strike(name)),
+                }
+                self.daemons[name] = Daemon.start(folder, "site", "run", *site, **watched)
         for name in names or NAMES:
             if name != "coordinator":
                 self.daemons[name].says("node connected; waits for studies", seconds=120)
+
+    def strike(self, name: str) -> Path:
+        """What is to happen to a site's training process; see tests/guard."""
+        return self.folder / f"at-{name}" / "strike.txt"
+
+    def targets(self, name: str) -> list[dict[str, Any]]:
+        """What a site's processes connected to, looked up and started; see tests/guard."""
+        lines = (self.folder / f"at-{name}" / "targets.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
 
     def write_study(self, **changes: Any) -> Path:
         """Writes a study file."""

@@ -4,6 +4,10 @@
 looks up and each program that it starts is added to it. Sockets of C++ libraries are not seen.
 
 `FEDWARD_TEST_BREAK` names a file: while it exists, training fails with its content.
+
+`FEDWARD_TEST_STRIKE` names a file with three words: a module, a function or method of it, and what
+happens to the process the next time it is called: `before` or `after` kill it then, once; `nan`
+spoils the head that it trained, each time.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -62,7 +67,53 @@ class Breaks:
         raise ValueError(self.path.read_text())
 
 
+class Strikes:
+    """Wraps a function of a module when that is loaded, while the file exists."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def find_spec(self, name: str, path: object = None, target: object = None):
+        words = self.path.read_text().split() if self.path.exists() else [""]
+        if name != words[0]:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+        _, what, how = words
+
+        def exec_module(module):
+            run(module)
+            *owners, last = what.split(".")
+            owner = getattr(module, owners[0]) if owners else module
+            setattr(owner, last, self.wrapped(getattr(owner, last), how))
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+    def wrapped(self, function, how: str):
+        def wrapper(*values, **named):
+            if how == "before":
+                self.die()
+            result = function(*values, **named)
+            if how == "after":
+                self.die()
+            if how == "nan":
+                for parameter in values[1].parameters():
+                    parameter.data.fill_(float("nan"))
+            return result
+
+        return wrapper
+
+    def die(self) -> None:
+        if self.path.exists():
+            self.path.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 if "FEDWARD_TEST_TARGETS" in os.environ:
     watch(os.environ["FEDWARD_TEST_TARGETS"])
 if "FEDWARD_TEST_BREAK" in os.environ:
     sys.meta_path.insert(0, Breaks(os.environ["FEDWARD_TEST_BREAK"]))
+if "FEDWARD_TEST_STRIKE" in os.environ:
+    sys.meta_path.insert(0, Strikes(os.environ["FEDWARD_TEST_STRIKE"]))

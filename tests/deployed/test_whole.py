@@ -1,0 +1,199 @@
+"""Three sites, a coordinator and MLflow as they would be deployed: studies to their ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from whole import NAMES, Whole, deployed
+
+from experiments.simulate.in_process import FIRST_NODE_ID, InProcessGrid, _identity
+from server.checkpoint import load_weights
+from server.journal import Journal
+from server.outbox import Outbox
+from server.rounds import Rounds
+from server.tracking import EXPERIMENT
+from tasks.study import Study
+
+pytestmark = [
+    pytest.mark.deployment,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:mlflow"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Iterator[Whole]:
+    """Sites that also train without privacy, if somebody approves it."""
+    changes = {"epsilon": float("inf"), "mechanisms": '["dp-sgd", "off"]'}
+    with deployed(tmp_path_factory.mktemp("whole"), **changes) as made:
+        yield made
+
+
+def in_process(study: Study, sites: list[Path], folder: Path) -> dict[str, Any]:
+    """The same study at the same sites, without a network; the final weights."""
+    from client.app import app
+
+    class Grid(InProcessGrid):
+        def __init__(self) -> None:
+            super().__init__(app, nodes=len(sites), run_config={}, run_id=1)
+            for number, site in enumerate(sites):
+                self._contexts[FIRST_NODE_ID + number].node_config = {"site": str(site)}
+
+    folder.mkdir()
+    journal, outbox = Journal(folder / "journal.jsonl"), Outbox(folder / "outbox.jsonl")
+    try:
+        with _identity(run_id=1, node_id=1):
+            return Rounds(study, Grid(), folder, journal, outbox).run()
+    finally:
+        journal.close()
+        outbox.close()
+
+
+def logged(whole: Whole, run: str) -> dict[str, Any]:
+    """MLflow's runs of a study by the name of the site; the study's own has none."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=whole.mlflow.uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    found = client.search_runs([experiment], f"tags.`fedward.run` = '{run}'")
+    assert len({one.data.tags.get("site") for one in found}) == len(found)
+    return {one.data.tags.get("site", ""): one for one in found}
+
+
+def history(whole: Whole, run: Any, key: str) -> list[int]:
+    """The steps of a metric, as often as each was logged."""
+    from mlflow import MlflowClient
+
+    found = MlflowClient(tracking_uri=whole.mlflow.uri).get_metric_history(run.info.run_id, key)
+    return [metric.step for metric in found]
+
+
+def charges(whole: Whole, name: str, study: Path) -> Counter[int]:
+    """How often each round of a study was charged at a site."""
+    spends = whole.site(name).open_ledger().spends(study=Study.read(study).digest)
+    return Counter(spend.round for spend in spends)
+
+
+def test_a_deployed_study_ends_with_the_weights_of_a_simulation_bit_for_bit(whole, tmp_path):
+    study = whole.write_study(name="plain", privacy={"kind": "off"}, steps=4)
+    whole.approve(study)
+    copies = [shutil.copytree(whole.folder / name, tmp_path / name) for name in NAMES]
+    outcome = whole.study("run", study).ends()
+    here = in_process(
+        Study.read(study), [folder / "site.toml" for folder in copies], tmp_path / "run"
+    )
+    there = load_weights(Path(outcome["weights"]))
+    assert here.keys() == there.keys()
+    for name, value in here.items():
+        assert value.tobytes() == there[name].tobytes()
+    assert value.any()
+
+
+def test_a_private_study_is_charged_once_a_round_and_logged_once(whole):
+    study = whole.write_study(name="private")
+    whole.approve(study)
+    watched = whole.study("run", study)
+    outcome = watched.ends()
+    assert [one["number"] for one in outcome["rounds"]] == [0, 1, 2, 3]
+    assert [(site["name"], site["rounds"]) for site in outcome["sites"]] == [
+        (name, 3) for name in NAMES
+    ]
+    for name in NAMES:
+        assert charges(whole, name, study) == {1: 1, 2: 1, 3: 1}
+    runs = logged(whole, outcome["run"])
+    assert set(runs) == {"", *NAMES}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert runs[""].info.run_id == outcome["mlflow_run"]
+    for run in runs.values():
+        assert history(whole, run, "epsilon") == [0, 1, 2, 3]
+    shown = whole.typed("study", "status", "--superlink", whole.folder / "c").stdout
+    assert outcome["run"][:20] in shown.replace("\n", "")
+    assert "finished" in shown
+    said = watched.daemon.said
+    assert "ash takes part, with 40 declared patients" in said
+    assert "weights: " in said
+
+
+def test_a_site_connects_to_its_coordinator_and_to_nothing_else(whole):
+    host, port = whole.config.reached_at.split(":")
+    for name in NAMES:
+        own = [[host, port], [host, str(whole.site(name).coordinator.port)]]
+        connects = [one["target"] for one in whole.targets(name) if one["what"] == "connect"]
+        assert [target for target in connects if target not in own] == []
+        assert [host, port] in connects
+        looked_up = {one["target"] for one in whole.targets(name) if one["what"] == "look-up"}
+        assert looked_up <= {"127.0.0.1"}
+
+
+def test_a_site_that_has_not_approved_is_left_out_with_its_reason_and_joins_when_it_has(whole):
+    study = whole.write_study(name="asked", rounds=6)
+    whole.approve(study, "ash", "birch")
+    watched = whole.study("run", study, "--sites", 2)
+    refused = watched.wait_for("refused", site="cedar")
+    assert refused["reason"].startswith("StudyRefused: study asked awaits approval at cedar")
+    watched.wait_for("round", number=1)
+    whole.approve(study, "cedar")
+    outcome = watched.ends()
+    rounds = {site["name"]: site["rounds"] for site in outcome["sites"]}
+    assert (rounds["ash"], rounds["birch"]) == (6, 6)
+    assert 0 < rounds["cedar"] < 6
+    assert "cedar takes no part yet: StudyRefused" in watched.daemon.said
+
+
+def test_a_spoilt_update_stays_at_its_site_and_the_others_finish(whole):
+    study = whole.write_study(name="spoilt", rounds=2)
+    whole.approve(study)
+    whole.strike("birch").write_text("client.local fit nan")
+    try:
+        outcome = whole.study("run", study).ends()
+    finally:
+        whole.strike("birch").unlink()
+    rounds = {site["name"]: site["rounds"] for site in outcome["sites"]}
+    assert rounds == {"ash": 2, "birch": 0, "cedar": 2}
+    (reason,) = next(s for s in outcome["sites"] if s["name"] == "birch")["refusals"]
+    assert reason.startswith("ReleaseBlocked: what was asked, or the answer, is not what")
+    said = [json.dumps(line) for line in whole.site("birch").open_log().lines()]
+    assert any("not finite" in line for line in said)
+
+
+def test_a_round_that_is_asked_for_again_is_answered_and_not_charged_again(whole):
+    study = whole.write_study(name="again", rounds=2)
+    whole.approve(study)
+    watched = whole.study("run", study)
+    first = watched.ends()
+    weights = load_weights(Path(first["weights"]))
+    # As if the coordinator had lost its last checkpoint and the end of its journal.
+    (watched.run / "checkpoints" / "round-00002.safetensors").unlink()
+    journal = watched.run / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if '"end"' not in line))
+    second = whole.study("resume", first["run"]).ends()
+    again = load_weights(Path(second["weights"]))
+    assert all(again[name].tobytes() == value.tobytes() for name, value in weights.items())
+    for name in NAMES:
+        assert charges(whole, name, study) == {1: 1, 2: 1}
+        log = whole.site(name).open_log().lines()
+        assert [line["round"] for line in log if line["event"] == "replay"][-2:] == [2, 2]
+    for run in logged(whole, first["run"]).values():
+        assert history(whole, run, "epsilon") == [0, 1, 2]
+
+
+def test_a_site_that_lost_its_ledger_is_refused_and_the_others_finish(whole):
+    study = whole.write_study(name="lost", rounds=3)
+    whole.approve(study)
+    watched = whole.study("run", study)
+    watched.wait_for("round", number=1)
+    site = whole.site("cedar")
+    for path in (site.at(site.ledger), site.at(site.mark)):
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+    outcome = watched.ends()
+    reasons = next(s for s in outcome["sites"] if s["name"] == "cedar")["refusals"]
+    assert reasons
+    assert all("ledger" in reason or "approval" in reason for reason in reasons)
