@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from federation import ROOT, free_port
 from client.site import Site
 from server.deployment.config import ServerConfig
 from server.journal import Follower
+from server.tracking import EXPERIMENT
 from tasks.study import Study
 
 GUARD = ROOT / "tests" / "guard"
@@ -102,11 +104,13 @@ class Whole:
     Attributes:
         folder: Everything is below it.
         mlflow: Its server, or None for a file.
+        names: Of the sites.
         daemons: By name: `coordinator` and the sites.
     """
 
     folder: Path
     mlflow: MlflowServer | None = None
+    names: tuple[str, ...] = NAMES
     daemons: dict[str, Daemon] = field(default_factory=dict)
 
     @property
@@ -127,9 +131,8 @@ class Whole:
         ports = ["--port", free_port(), "--control-port", free_port()]
         uri = ["--mlflow", self.mlflow.uri] if self.mlflow else []
         self.typed("server", "init", self.folder / "c", *ports, *uri)
-        for name in NAMES:
+        for name in self.names:
             self.make_site(name, **changes)
-        for name in NAMES:
             self.typed("server", "enrol", name, self.folder / name / "node.key.pub", *self.server)
         if self.mlflow:
             self.mlflow.start()
@@ -165,7 +168,7 @@ class Whole:
 
     def start(self, *names: str) -> None:
         """Starts the daemons, and waits until all sites are connected."""
-        for name in names or ("coordinator", *NAMES):
+        for name in names or ("coordinator", *self.names):
             folder = self.folder / f"at-{name}"
             folder.mkdir(exist_ok=True)
             if name == "coordinator":
@@ -179,7 +182,7 @@ class Whole:
                     "FEDWARD_TEST_STRIKE": str(self.strike(name)),
                 }
                 self.daemons[name] = Daemon.start(folder, "site", "run", *site, **watched)
-        for name in names or NAMES:
+        for name in names or self.names:
             if name != "coordinator":
                 self.daemons[name].says("node connected; waits for studies", seconds=120)
 
@@ -204,9 +207,14 @@ class Whole:
     def approve(self, study: Path, *names: str) -> None:
         """Lets a study in at sites."""
         digest = Study.read(study).digest
-        for name in names or NAMES:
+        for name in names or self.names:
             self.typed("site", "approve", digest, "--study", study, "--yes",
                        "--site", self.site_file(name))  # fmt: skip
+
+    def prepare(self, study: Path, *names: str) -> None:
+        """Has sites embed what a study needs."""
+        for name in names or self.names:
+            self.typed("site", "embed", "--study", study, "--site", self.site_file(name))
 
     def study(self, verb: str, *words: object) -> Watched:
         """Starts a `fedward study` command, which watches a study."""
@@ -218,6 +226,28 @@ class Whole:
         )  # fmt: skip
         self.daemons[folder.name] = daemon
         return Watched(self, daemon, folder / "outcome.json")
+
+    def logged(self, run: str) -> dict[str, Any]:
+        """MLflow's runs of a study by the name of the site; the study's own has none."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=self.config.tracking_uri)
+        experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+        found = client.search_runs([experiment], f"tags.`fedward.run` = '{run}'")
+        assert len({one.data.tags.get("site") for one in found}) == len(found)
+        return {one.data.tags.get("site", ""): one for one in found}
+
+    def history(self, run: Any, key: str) -> list[int]:
+        """The steps of a metric in MLflow, as often as each was logged."""
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=self.config.tracking_uri)
+        return [metric.step for metric in client.get_metric_history(run.info.run_id, key)]
+
+    def charges(self, name: str, study: Path) -> Counter[int]:
+        """How often each round of a study was charged at a site."""
+        spends = self.site(name).open_ledger().spends(study=Study.read(study).digest)
+        return Counter(spend.round for spend in spends)
 
     def logs(self) -> str:
         """What everybody said."""
@@ -275,9 +305,11 @@ class Watched:
 
 
 @contextlib.contextmanager
-def deployed(folder: Path, *, mlflow: bool = True, **changes: Any) -> Iterator[Whole]:
+def deployed(
+    folder: Path, *, names: tuple[str, ...] = NAMES, mlflow: bool = True, **changes: Any
+) -> Iterator[Whole]:
     """A deployment that runs; ended whatever happens."""
-    whole = Whole(folder, MlflowServer(folder / "mlflow") if mlflow else None)
+    whole = Whole(folder, MlflowServer(folder / "mlflow") if mlflow else None, names)
     try:
         whole.make(**changes)
         whole.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from server.checkpoint import load_weights
 from server.journal import Journal
 from server.outbox import Outbox
 from server.rounds import Rounds
-from server.tracking import EXPERIMENT
 from tasks.study import Study
 
 pytestmark = [
@@ -55,31 +53,6 @@ def in_process(study: Study, sites: list[Path], folder: Path) -> dict[str, Any]:
         outbox.close()
 
 
-def logged(whole: Whole, run: str) -> dict[str, Any]:
-    """MLflow's runs of a study by the name of the site; the study's own has none."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=whole.mlflow.uri)
-    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
-    found = client.search_runs([experiment], f"tags.`fedward.run` = '{run}'")
-    assert len({one.data.tags.get("site") for one in found}) == len(found)
-    return {one.data.tags.get("site", ""): one for one in found}
-
-
-def history(whole: Whole, run: Any, key: str) -> list[int]:
-    """The steps of a metric, as often as each was logged."""
-    from mlflow import MlflowClient
-
-    found = MlflowClient(tracking_uri=whole.mlflow.uri).get_metric_history(run.info.run_id, key)
-    return [metric.step for metric in found]
-
-
-def charges(whole: Whole, name: str, study: Path) -> Counter[int]:
-    """How often each round of a study was charged at a site."""
-    spends = whole.site(name).open_ledger().spends(study=Study.read(study).digest)
-    return Counter(spend.round for spend in spends)
-
-
 def test_a_deployed_study_ends_with_the_weights_of_a_simulation_bit_for_bit(whole, tmp_path):
     study = whole.write_study(name="plain", privacy={"kind": "off"}, steps=4)
     whole.approve(study)
@@ -105,13 +78,13 @@ def test_a_private_study_is_charged_once_a_round_and_logged_once(whole):
         (name, 3) for name in NAMES
     ]
     for name in NAMES:
-        assert charges(whole, name, study) == {1: 1, 2: 1, 3: 1}
-    runs = logged(whole, outcome["run"])
+        assert whole.charges(name, study) == {1: 1, 2: 1, 3: 1}
+    runs = whole.logged(outcome["run"])
     assert set(runs) == {"", *NAMES}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert runs[""].info.run_id == outcome["mlflow_run"]
     for run in runs.values():
-        assert history(whole, run, "epsilon") == [0, 1, 2, 3]
+        assert whole.history(run, "epsilon") == [0, 1, 2, 3]
     shown = whole.typed("study", "status", "--superlink", whole.folder / "c").stdout
     assert outcome["run"][:20] in shown.replace("\n", "")
     assert "finished" in shown
@@ -177,11 +150,11 @@ def test_a_round_that_is_asked_for_again_is_answered_and_not_charged_again(whole
     again = load_weights(Path(second["weights"]))
     assert all(again[name].tobytes() == value.tobytes() for name, value in weights.items())
     for name in NAMES:
-        assert charges(whole, name, study) == {1: 1, 2: 1}
+        assert whole.charges(name, study) == {1: 1, 2: 1}
         log = whole.site(name).open_log().lines()
         assert [line["round"] for line in log if line["event"] == "replay"][-2:] == [2, 2]
-    for run in logged(whole, first["run"]).values():
-        assert history(whole, run, "epsilon") == [0, 1, 2]
+    for run in whole.logged(first["run"]).values():
+        assert whole.history(run, "epsilon") == [0, 1, 2]
 
 
 def test_a_site_that_lost_its_ledger_is_refused_and_the_others_finish(whole):
