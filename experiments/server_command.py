@@ -112,6 +112,22 @@ def remove(
 
 
 @app.command()
+def renew(
+    server: ServerFile = Path("server.toml"),
+    ca_key: Annotated[
+        Path | None, typer.Option("--ca-key", help="The CA's key, where it was moved.")
+    ] = None,
+) -> None:
+    """Make a new certificate for the sites' listener, for the same names, from the own CA."""
+    from server.deployment.renewal import renew as make
+
+    with _opened(server) as config:
+        until = make(config, ca_key=ca_key)
+        typer.echo(f"{config.at(config.certificate)} holds until {until:%Y-%m-%d}")
+        typer.echo("it is shown to sites when the coordinator is started again; they do nothing")
+
+
+@app.command()
 def run(server: ServerFile = Path("server.toml")) -> None:
     """Run the coordinator until Ctrl-C or SIGTERM: SuperLink, the sites' listener, SuperExec."""
     from experiments.coordinator import run_coordinator
