@@ -140,14 +140,11 @@ class Followed:
             assert all((ROOT / source).is_file() for source in sources)
         else:
             known = (
-                "systemctl daemon-reload",
-                "systemd-sysusers",
-                "systemd-tmpfiles",
-                "python3 -m",
+                *("systemctl daemon-reload", "systemd-sysusers", "systemd-tmpfiles", "journalctl"),
+                *("python3 -m venv /opt/fedward", "/opt/fedward/bin/python -m pip install"),
+                "-u fedward-site",
             )
-            assert " ".join(words).startswith((*known, "/opt/fedward/bin/python -m pip", "-u")), (
-                words
-            )
+            assert " ".join(words).startswith(known), words
 
     def start(self) -> None:
         """Runs what the unit runs."""
