@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test lint mutations clean
+.PHONY: install demo test test-deployment lint mutations clean
 
 install: $(READY)
 
@@ -27,7 +27,11 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile -m "not deployment"
+
+# A coordinator, three sites and MLflow as real processes; each is killed once. Some minutes.
+test-deployment: $(READY)
+	$(BIN)/pytest -n 2 --dist loadfile -m deployment tests/deployed tests/docs
 
 # Breaks every guarantee once and looks whether a test fails; some minutes.
 mutations: $(READY)

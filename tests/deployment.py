@@ -46,7 +46,7 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def fedward(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def fedward(folder: Path, *words: object, seconds: float = 120) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
     return subprocess.run(
         [sys.executable, "-P", "-c", FEDWARD, *map(str, words)],
@@ -55,7 +55,7 @@ def fedward(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=seconds,
     )
 
 
