@@ -51,8 +51,6 @@ class LedgerLook(Spec):
         said: What is wrong; empty where nothing is.
         entries: Of all kinds.
         charges: Rounds that were charged, by cohort.
-        epsilon: By cohort: `train`, and `heldout` for tune and held-out patients together. Empty
-            where the ledger is not intact.
         waiting: Studies that await a decision: name and digest.
     """
 
@@ -60,7 +58,6 @@ class LedgerLook(Spec):
     said: str = ""
     entries: int = 0
     charges: Mapping[Cohort, int] = {}
-    epsilon: Mapping[Cohort, Spent] = {}
     waiting: tuple[tuple[str, str], ...] = ()
 
 
@@ -78,19 +75,18 @@ class StoreLook(Spec):
     Attributes:
         bytes: On the disk.
         quota: Bytes that it may take; None is no limit.
-        notes: Notes whose vectors it holds; None where that cannot be told now.
+        texts: Notes, and meanings of outputs, in it; None where that cannot be told now.
     """
 
     bytes: int
     quota: int | None
-    notes: int | None
+    texts: int | None
 
 
 def look_at_ledger(site: Site) -> LedgerLook:
-    """Checks the whole chain and asks the accountants, which can take seconds."""
+    """Checks the whole chain."""
     try:
         entries = site.open_ledger().entries()
-        found = account(site, last=1)
         waiting = tuple((study.name, study.digest) for study in approval.waiting(site))
     except (SiteError, OSError, ValueError, sqlite3.Error) as error:
         return LedgerLook(intact=False, said=_said(error))
@@ -98,9 +94,20 @@ def look_at_ledger(site: Site) -> LedgerLook:
     return LedgerLook(
         entries=len(entries),
         charges={name: sum(entry.cohort == name for entry in entries) for name in cohorts},
-        epsilon={"train": _train(found), "heldout": _heldout(found)},
         waiting=waiting,
     )
+
+
+def look_at_epsilon(site: Site) -> Mapping[Cohort, Spent]:
+    """What was spent by cohort: `train`, and `heldout` for tune and held-out patients together.
+
+    Asks the accountants, which can take seconds. Empty where the ledger is not intact.
+    """
+    try:
+        found = account(site, last=1)
+    except (SiteError, OSError, ValueError, sqlite3.Error):
+        return {}
+    return {"train": _train(found), "heldout": _heldout(found)}
 
 
 def look_at_log(site: Site) -> LogLook:
@@ -112,10 +119,10 @@ def look_at_log(site: Site) -> LogLook:
 
 
 def look_at_store(site: Site) -> StoreLook:
-    """The store's size and number of notes, without its key."""
+    """The store's size and number of texts, without its key."""
     path = site.at(site.vectors)
     quota = None if site.quota_gb is None else int(site.quota_gb * GB)
-    return StoreLook(bytes=size(path), quota=quota, notes=_notes(site))
+    return StoreLook(bytes=size(path), quota=quota, texts=_texts(site))
 
 
 def free_bytes(site: Site) -> int:
@@ -158,7 +165,7 @@ def ailments(
     return found
 
 
-def _notes(site: Site) -> int | None:
+def _texts(site: Site) -> int | None:
     path = site.at(site.vectors)
     if not path.exists():
         return 0

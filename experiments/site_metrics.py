@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
@@ -18,13 +18,15 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from experiments.gpu import GpuMemory
-from experiments.site_look import LedgerLook, LogLook, StoreLook
+from experiments.site_look import LedgerLook, LogLook, Spent, StoreLook
 from experiments.site_rounds import Figures, Seconds
 from experiments.site_state import ChildState
+from privacy.entries import Cohort
 from privacy.fingerprint import code_fingerprint
 
-DIGITS = 2
-"""Of what tells how many notes there are, and so nearly how many patients."""
+DIGITS, LEAST_TEXTS, LEAST_BYTES = 2, 100, 1_000_000
+"""Leading digits, and the smallest step, of what tells how many notes there are: where each patient
+has one, that is the true number of patients."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Seen:
     Attributes:
         figures: From the audit log.
         ledger: The ledger.
+        epsilon: What was spent, by cohort.
         log: The audit log's chain.
         store: The embedding store.
         free: Bytes of disk.
@@ -45,6 +48,7 @@ class Seen:
 
     figures: Figures
     ledger: LedgerLook
+    epsilon: Mapping[Cohort, Spent]
     log: LogLook
     store: StoreLook
     free: int
@@ -71,16 +75,14 @@ def exposition(seen: Seen) -> bytes:
     return generate_latest(registry)
 
 
-def rounded(number: float, digits: int = DIGITS) -> float:
-    """A number to some leading digits, rounded down.
+def rounded(number: int, *, least: int) -> float:
+    """A number to two leading digits, in steps of `least` or more, rounded down.
 
-    >>> rounded(1740), rounded(97), rounded(0)
-    (1700.0, 97.0, 0.0)
+    >>> [rounded(number, least=100) for number in (1_234_567, 1740, 197, 97)]
+    [1200000.0, 1700.0, 100.0, 0.0]
     """
-    if number <= 0:
-        return 0.0
-    unit = 10.0 ** max(0, math.floor(math.log10(number)) - digits + 1)
-    return math.floor(number / unit) * unit
+    step = max(least, 10 ** (len(str(number)) - DIGITS))
+    return float(number // step * step)
 
 
 def _build(seen: Seen) -> Iterator[Metric]:
@@ -154,7 +156,7 @@ def _ledger(seen: Seen) -> Iterator[Metric]:
     )
     for cohort, count in ledger.charges.items():
         charges.add_metric([cohort], count)
-    for cohort, epsilon in ledger.epsilon.items():
+    for cohort, epsilon in seen.epsilon.items():
         spent.add_metric([cohort], math.inf if epsilon.spent is None else epsilon.spent)
         left.add_metric([cohort], math.inf if epsilon.left is None else epsilon.left)
     yield from (charges, spent, left)
@@ -163,13 +165,15 @@ def _ledger(seen: Seen) -> Iterator[Metric]:
 
 
 def _store(seen: Seen) -> Iterator[Metric]:
-    text = f"Of the embedding store; {DIGITS} leading digits."
-    yield _gauge("store_bytes", text, rounded(seen.store.bytes))
+    text = f"Of the embedding store; {DIGITS} leading digits, steps of {LEAST_BYTES:,} or more."
+    yield _gauge("store_bytes", text, rounded(seen.store.bytes, least=LEAST_BYTES))
     if seen.store.quota is not None:
         yield _gauge("store_quota_bytes", "What it may take.", float(seen.store.quota))
-    if seen.store.notes is not None:
-        text = f"Notes whose vectors are in the store; {DIGITS} leading digits."
-        yield _gauge("embedded_notes", text, rounded(seen.store.notes))
+    if seen.store.texts is not None:
+        text = (
+            f"Notes, and meanings of outputs; {DIGITS} leading digits, steps of {LEAST_TEXTS} up."
+        )
+        yield _gauge("embedded_texts", text, rounded(seen.store.texts, least=LEAST_TEXTS))
 
 
 def _machine(seen: Seen) -> Iterator[Metric]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from importlib import metadata
 from typing import Generic, TypeVar
@@ -28,10 +29,12 @@ from experiments.said import Event, Say
 from experiments.site_look import (
     LedgerLook,
     LogLook,
+    Spent,
     StoreLook,
     ailments,
     ca_ends,
     free_bytes,
+    look_at_epsilon,
     look_at_ledger,
     look_at_log,
     look_at_store,
@@ -39,6 +42,7 @@ from experiments.site_look import (
 from experiments.site_metrics import Seen, exposition
 from experiments.site_rounds import Rounds
 from experiments.site_state import ChildState, Memory, node_ailment
+from privacy.entries import Cohort
 from privacy.errors import SiteError
 
 T = TypeVar("T")
@@ -46,8 +50,8 @@ T = TypeVar("T")
 LOOK_SECONDS = 2.0
 STORE_SECONDS = 15.0
 VERIFY_SECONDS = 600.0
-REST = 10
-"""A look at the ledger that took long is not repeated before ten times as long has passed."""
+REST = 3
+"""A look that took a second of the processor is not repeated before three have passed."""
 RETRY_SECONDS = 15.0
 STALE_SECONDS = 120.0
 """A daemon whose loop or whose looks stand still for longer is ill."""
@@ -58,6 +62,7 @@ class Slow:
     """What is not looked at for each request."""
 
     ledger: LedgerLook
+    epsilon: Mapping[Cohort, Spent]
     log: LogLook
     store: StoreLook
     gpus: tuple[GpuMemory, ...]
@@ -146,6 +151,7 @@ class Monitor:
             seen = Seen(
                 figures=self._rounds.figures,
                 ledger=slow.ledger,
+                epsilon=slow.epsilon,
                 log=slow.log,
                 store=slow.store,
                 free=free_bytes(self._site),
@@ -219,9 +225,10 @@ class _Look(Generic[T]):
         age = now - self._at
         anew = changed != self._changed and age >= REST * self._took
         if self._answer is None or anew or age >= self._every:
+            began = time.thread_time()
             self._answer = self._ask()
             self._changed, self._at = changed, time.monotonic()
-            self._took = self._at - now
+            self._took = time.thread_time() - began
         return self._answer
 
 
@@ -266,14 +273,14 @@ class _Looks:
 
     def _run(self) -> None:
         site = self._site
-        ledger = _Look(
-            lambda: look_at_ledger(site), every=VERIFY_SECONDS, when=lambda: _state_of(site)
-        )
-        log = _Look(lambda: look_at_log(site), every=VERIFY_SECONDS, when=self._log_changed)
+        changed, every = partial(_state_of, site), VERIFY_SECONDS
+        ledger = _Look(lambda: look_at_ledger(site), every=every, when=changed)
+        epsilon = _Look(lambda: look_at_epsilon(site), every=every, when=changed)
+        log = _Look(lambda: look_at_log(site), every=every, when=self._log_changed)
         store = _Look(lambda: look_at_store(site), every=STORE_SECONDS)
         memory, ca = _Look(gpus, every=STORE_SECONDS), _Look(lambda: ca_ends(site), every=60)
         while not self._ended.is_set():
-            self.latest = Slow(ledger=ledger(), log=log(), store=store(), gpus=memory(), ca=ca())
+            self.latest = Slow(ledger(), epsilon(), log(), store(), memory(), ca())
             self._ask()
             self.beat = time.monotonic()
             self._ended.wait(LOOK_SECONDS)

@@ -17,10 +17,12 @@ from experiments.site_look import (
     GB,
     LedgerLook,
     LogLook,
+    Spent,
     StoreLook,
     ailments,
     ca_ends,
     free_bytes,
+    look_at_epsilon,
     look_at_ledger,
     look_at_log,
     look_at_store,
@@ -28,6 +30,7 @@ from experiments.site_look import (
 from experiments.site_pages import epsilon_left
 from experiments.site_rounds import Figures, Rounds
 from experiments.site_state import ChildState, Daemon, node_ailment, running
+from privacy.entries import Cohort
 from privacy.errors import SiteError
 from privacy.spec import Spec, printable
 
@@ -63,7 +66,8 @@ class Status(Spec):
         last_request: When the last request came.
         last_release: When the last release left.
         rounds_trained: Since the audit log began.
-        ledger: The ledger, epsilons, and studies that await a decision.
+        ledger: The ledger, and studies that await a decision.
+        epsilon: What was spent and is left, by cohort; empty where the ledger is broken.
         audit_log: The audit log.
         refusals: Of the last 24 hours, by class of error.
         store: The embedding store, true numbers.
@@ -82,6 +86,7 @@ class Status(Spec):
     last_release: datetime | None
     rounds_trained: int
     ledger: LedgerLook
+    epsilon: Mapping[Cohort, Spent]
     audit_log: LogLook
     refusals: Mapping[str, int]
     store: StoreLook
@@ -109,6 +114,7 @@ def status_of(site: Site) -> Status:
         last_release=figures.release,
         rounds_trained=figures.trained,
         ledger=ledger,
+        epsilon=look_at_epsilon(site),
         audit_log=log,
         refusals=figures.refused_since(now - DAY),
         store=store,
@@ -187,7 +193,7 @@ def _rows(status: Status) -> Iterator[tuple[str, str]]:
     yield "Last request", _time(status.last_request, now)
     yield "Last release", _time(status.last_release, now)
     yield "Rounds trained", f"{status.rounds_trained:,}"
-    yield from _epsilons(status.ledger)
+    yield from _epsilons(status.epsilon)
     yield "Ledger", _intact(status.ledger, status.ledger.entries, "entry", "entries")
     yield "Audit log", _intact(status.audit_log, status.audit_log.lines, "line", "lines")
     refused = ", ".join(f"{number:,} {kind}" for kind, number in sorted(status.refusals.items()))
@@ -215,8 +221,8 @@ def _said_of(study: StudyLook | None) -> str:
     return f"{study.name} {study.digest[:12]}, {done}".strip()
 
 
-def _epsilons(ledger: LedgerLook) -> Iterator[tuple[str, str]]:
-    for cohort, found in ledger.epsilon.items():
+def _epsilons(epsilons: Mapping[Cohort, Spent]) -> Iterator[tuple[str, str]]:
+    for cohort, found in epsilons.items():
         ceiling = epsilon(found.lifetime, none="no ceiling")
         left = "" if found.lifetime is None else f"; {epsilon_left(found.left)} left"
         spent = f"{epsilon(found.spent)} spent of {ceiling}{left} (delta {found.delta:g})"
@@ -228,9 +234,9 @@ def _intact(look: LedgerLook | LogLook, number: int, one: str, many: str) -> str
 
 
 def _store(store: StoreLook) -> str:
-    notes = "a number of" if store.notes is None else f"{store.notes:,}"
+    texts = "a number of" if store.texts is None else f"{store.texts:,}"
     quota = "no quota" if store.quota is None else f"quota {store.quota / GB:g} GB"
-    return f"{notes} notes, {store.bytes / GB:.2g} GB, {quota}"
+    return f"{texts} texts, {store.bytes / GB:.2g} GB, {quota}"
 
 
 def _time(at: datetime | None, now: datetime) -> str:
