@@ -170,11 +170,13 @@ def _texts(site: Site) -> int | None:
     if not path.exists():
         return 0
     try:
-        # Read only, and never while a purge has the store to itself.
+        # Never made, and never read while a purge has the store to itself. Not opened to read only:
+        # such a connection leaves its log behind.
         with (
             in_use(path, wait=0),
-            closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database,
+            closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as database,
         ):
+            database.execute("PRAGMA query_only = ON")
             (found,) = database.execute("SELECT count(*) FROM record").fetchone()
     except (SiteError, OSError, sqlite3.Error):
         return None

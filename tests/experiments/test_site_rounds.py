@@ -82,6 +82,11 @@ def test_each_line_is_read_once_and_half_a_line_waits(tmp_path):
     (event,) = rounds.follow()
     assert (event.name, event.fields["seconds"]) == ("refused", 2.0)
     assert rounds.follow() == []
+    with path.open("a") as file:
+        file.write(refused * 500)
+    assert len(rounds.follow()) == 500
+    assert rounds.follow() == []
+    assert rounds.figures.refusals["StudyRefused"] == 501
 
 
 def test_a_log_that_was_put_back_is_counted_anew_and_not_told_again(tmp_path):
