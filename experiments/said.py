@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -58,8 +57,7 @@ def printer(form: LogFormat) -> Say:
     shape = _text if form is LogFormat.text else _json
 
     def say(event: str) -> None:
-        typer.echo(shape(event, datetime.now(UTC)))
-        sys.stdout.flush()
+        typer.echo(shape(event, datetime.now(UTC)))  # which also flushes
 
     return say
 

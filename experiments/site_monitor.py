@@ -7,6 +7,7 @@ one thread, when a file has changed and otherwise each ten minutes; no request w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -280,9 +281,11 @@ class _Looks:
         store = _Look(lambda: look_at_store(site), every=STORE_SECONDS)
         memory, ca = _Look(gpus, every=STORE_SECONDS), _Look(lambda: ca_ends(site), every=60)
         while not self._ended.is_set():
-            self.latest = Slow(ledger(), epsilon(), log(), store(), memory(), ca())
+            # A file may go while it is looked at, as the store's log does: the next look is soon.
+            with contextlib.suppress(OSError):
+                self.latest = Slow(ledger(), epsilon(), log(), store(), memory(), ca())
+                self.beat = time.monotonic()
             self._ask()
-            self.beat = time.monotonic()
             self._ended.wait(LOOK_SECONDS)
 
     def _ask(self) -> None:

@@ -137,8 +137,8 @@ class Rounds:
         try:
             with self._path.open("rb") as file:
                 return self._taken(file)
-        except FileNotFoundError:
-            return []
+        except OSError:
+            return []  # not there yet, or not to be read: `AuditLog.lines` says so
 
     def _taken(self, file: BinaryIO) -> list[Event]:
         state = os.fstat(file.fileno())
