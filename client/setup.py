@@ -38,6 +38,7 @@ class NewSite:
         delta: Its delta.
         mark: See `Site.mark`.
         port: See `Coordinator.port`.
+        monitor: See `Coordinator.monitor`.
     """
 
     name: str
@@ -49,6 +50,7 @@ class NewSite:
     delta: float = 1e-5
     mark: Path = Path("mark/high-water.sqlite")
     port: int = 9094
+    monitor: int = 9095
 
     def table(self) -> dict[str, Any]:
         """What is set in site.toml, as a table."""
@@ -57,7 +59,11 @@ class NewSite:
             "declared_patients": self.declared_patients,
             "mark": str(self.mark),
             "source": self.source,
-            "coordinator": {"superlink": self.superlink, "port": self.port},
+            "coordinator": {
+                "superlink": self.superlink,
+                "port": self.port,
+                "monitor": self.monitor,
+            },
             "policy": {"lifetime": {"epsilon": self.epsilon, "delta": self.delta}},
         }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from filelock import FileLock
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from client.policy import Policy
 from client.sources.kinds import AnySource
@@ -45,12 +45,21 @@ class Coordinator(Spec):
         node_key: File of the node's private key, OpenSSH format. Whoever has it can answer in
             the site's place.
         port: Of 127.0.0.1, where the node's own processes reach it; one for each node on a machine.
+        monitor: Of 127.0.0.1, where `fedward site run` serves /healthz and /metrics; one for each
+            site on a machine; 0 is none.
     """
 
     superlink: HostPort
     ca: Path = Path("coordinator-ca.crt")
     node_key: Path = Path("node.key")
     port: Annotated[int, Field(ge=1, le=65535)] = 9094
+    monitor: Annotated[int, Field(ge=0, le=65535)] = 9095
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.monitor == self.port:
+            raise ValueError("port and monitor are the same; give each a port of its own")
+        return self
 
 
 class Site(Spec):

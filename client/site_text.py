@@ -63,6 +63,10 @@ COORDINATOR_REST = """
 
 # Of 127.0.0.1, for the site's own processes; each node on a machine needs another.
 """
+MONITOR = """
+# Of 127.0.0.1, where `fedward site run` serves /healthz and /metrics, for monitoring on this
+# machine; each site on a machine needs another. 0 serves neither.
+"""
 POLICY = """
 # What this site allows, whoever asks. No study and no coordinator can loosen it.
 [policy]
@@ -136,7 +140,7 @@ def site_text(table: Mapping[str, Any]) -> str:
 
     Args:
         table: Keys `name`, `declared_patients`, `mark`, and the tables `source`, `coordinator`
-            (`superlink`, `port`) and `policy` (`lifetime`).
+            (`superlink`, `port`, `monitor`) and `policy` (`lifetime`).
     """
     coordinator, lifetime = table["coordinator"], table["policy"]["lifetime"]
     inline = ", ".join(_lines(lifetime).splitlines())
@@ -149,6 +153,7 @@ def site_text(table: Mapping[str, Any]) -> str:
             SOURCE + tomli_w.dumps({"source": table["source"]}),
             COORDINATOR + _lines(coordinator, "superlink"),
             COORDINATOR_REST + _lines(coordinator, "port"),
+            MONITOR + _lines(coordinator, "monitor"),
             POLICY + f"lifetime = {{{inline}}}\n",
             POLICY_REST,
             SPLIT,

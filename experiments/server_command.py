@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from experiments.said import LogFormat, printer
 from privacy.process import surroundings
 
 if TYPE_CHECKING:
@@ -128,18 +127,17 @@ def renew(
 
 
 @app.command()
-def run(server: ServerFile = Path("server.toml")) -> None:
+def run(
+    server: ServerFile = Path("server.toml"),
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Events as sentences, or as JSON for a journal.")
+    ] = LogFormat.text,
+) -> None:
     """Run the coordinator until Ctrl-C or SIGTERM: SuperLink, the sites' listener, SuperExec."""
     from experiments.coordinator import run_coordinator
 
     with _opened(server) as config:
-        run_coordinator(config, say)
-
-
-def say(event: str) -> None:
-    """Prints one event in one line, at once."""
-    typer.echo(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {event}")
-    sys.stdout.flush()
+        run_coordinator(config, printer(log_format))
 
 
 def _tell_superlink(config: ServerConfig) -> None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from experiments.said import LogFormat, printer
 from experiments.site_check_command import check
 from experiments.site_init_command import init
+from experiments.site_status_command import status
 
 if TYPE_CHECKING:
     from client.site import Site
@@ -23,6 +25,7 @@ app = typer.Typer(
 
 app.command()(init)
 app.command()(check)
+app.command()(status)
 
 SiteFile = Annotated[
     Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")
@@ -34,13 +37,17 @@ DIGITS_WITHOUT_ASKING = 12
 
 
 @app.command()
-def run(site: SiteFile = Path("site.toml")) -> None:
+def run(
+    site: SiteFile = Path("site.toml"),
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Events as sentences, or as JSON for a journal.")
+    ] = LogFormat.text,
+) -> None:
     """Run this site's node until Ctrl-C or SIGTERM; it connects to one address, outbound only."""
-    from experiments.server_command import say
     from experiments.site_daemon import run_site
 
     with _opened(site) as opened:
-        run_site(opened, site, say)
+        run_site(opened, site, printer(log_format))
 
 
 @app.command()

@@ -10,12 +10,17 @@ from pathlib import Path
 
 from client.connection import proxy_of, trouble
 from client.site import Coordinator, Site
+from experiments.said import Event, Say
+from experiments.site_monitor import Monitor
+from experiments.site_state import LOCK
 from experiments.supervision import Child, supervise
 from privacy.address import split_address
 from privacy.files import locked
 from privacy.process import surroundings
 from privacy.spec import printable
 
+LOCK_SECONDS = 0.5
+"""Whoever looks whether a daemon runs holds its lock for a moment."""
 RETRY_SECONDS = 15.0
 """Flower keeps a killed node's place for up to a minute, so the node is tried without haste."""
 
@@ -26,11 +31,20 @@ _REFUSED = (
 
 
 class NodeWords:
-    """What a node's output means; tells what matters and remembers why it ended."""
+    """What a node's output means; tells what matters and remembers why it ended.
 
-    def __init__(self, coordinator: Coordinator, say: Callable[[str], None]) -> None:
+    Args:
+        coordinator: Whom the node connects to.
+        say: Gets one line for each event.
+        doubt: Called where the node, or what it started, could not reach something.
+    """
+
+    def __init__(
+        self, coordinator: Coordinator, say: Say, doubt: Callable[[], None] = lambda: None
+    ) -> None:
         self._coordinator = coordinator
         self._say = say
+        self._doubt = doubt
         self._last: deque[str] = deque(maxlen=40)
 
     def heard(self, line: str) -> None:
@@ -38,9 +52,12 @@ class NodeWords:
         self._last.append(line)
         if "SuperNode ID:" in line:
             self._last.clear()
-            self._say("node connected; waits for studies")
+            self._say(Event("node connected; waits for studies", "connected", child="node"))
         elif line.startswith("refused bundle"):
-            self._say(f"node {printable(line, 400)}")
+            text = f"node {printable(line, 400)}"
+            self._say(Event(text, "refused-bundle", level="warning"))
+        elif "Connection attempt failed" in line:
+            self._doubt()
 
     def why(self) -> str:
         """Why the node ended, in words; empty where that is not known."""
@@ -55,7 +72,7 @@ class NodeWords:
         return printable(said[-1].removeprefix("fedward: "), 400) if said else ""
 
 
-def run_site(site: Site, path: Path, say: Callable[[str], None]) -> None:
+def run_site(site: Site, path: Path, say: Say) -> None:
     """Runs a site's node until it is told to stop.
 
     Args:
@@ -80,15 +97,18 @@ def run_site(site: Site, path: Path, say: Callable[[str], None]) -> None:
     proxy = proxy_of(coordinator.superlink)
     by = f", by the proxy {proxy}" if proxy else ""
     try:
-        with locked(site.folder / "run.lock", exclusive=True, wait=0):
-            say(f"{site.name} connects to {host} port {port}{by}, and to nothing else")
-            supervise([_node(site, coordinator, path, say)], say)
+        with locked(site.folder / LOCK, exclusive=True, wait=LOCK_SECONDS):
+            monitor = Monitor(site, say)
+            text = f"{site.name} connects to {host} port {port}{by}, and to nothing else"
+            monitor.say(Event(text, "daemon", site=site.name, host=host, port=port))
+            node = _node(site, coordinator, path, monitor)
+            supervise([node], monitor.say, beside=[monitor])
     except TimeoutError:
         raise ValueError(f"{site.folder}: this site's node runs already") from None
 
 
-def _node(site: Site, coordinator: Coordinator, path: Path, say: Callable[[str], None]) -> Child:
-    words = NodeWords(coordinator, say)
+def _node(site: Site, coordinator: Coordinator, path: Path, monitor: Monitor) -> Child:
+    words = NodeWords(coordinator, monitor.say, monitor.doubt)
     options = {
         "--superlink": coordinator.superlink,
         "--root-certificates": str(site.at(coordinator.ca)),

@@ -59,6 +59,9 @@ def init(  # noqa: PLR0917 - typer passes them by name
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Of 127.0.0.1, for the site's own processes.")
     ] = 9094,
+    monitor_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of 127.0.0.1, for monitoring; 0 is none.")
+    ] = 9095,
 ) -> None:
     """Make a site: site.toml and its keys. Overwrites nothing; prints the public key."""
     from client.setup import NewSite, make_site
@@ -89,6 +92,7 @@ def init(  # noqa: PLR0917 - typer passes them by name
             delta=delta,
             mark=mark if mark == Path("mark/high-water.sqlite") else mark.absolute(),
             port=port,
+            monitor=monitor_port,
         )
         made = make_site(folder, new)
     except (OSError, ValueError) as error:

@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
+
+from experiments.said import Event
 
 LOG_BYTES, LOG_FILES = 10_000_000, 3
 GRACE_SECONDS = 10.0
@@ -97,7 +100,8 @@ class Supervised:
             self._end_group(process)
             process.wait()
             self._hear_out()
-            self._say(f"{self._child.name} stopped")
+            name = self._child.name
+            self._say(Event(f"{name} stopped", "stopped", child=name))
         self._log.close()
 
     def _start_or_wait(self) -> None:
@@ -107,7 +111,7 @@ class Supervised:
             return
         self._said = reason
         if reason:
-            self._later(reason)
+            self._later("waiting", reason)
             return
         self._process = subprocess.Popen(
             list(self._child.command),
@@ -124,7 +128,9 @@ class Supervised:
         self._began, self._look, self._ready = time.monotonic(), 0.0, False
         self._reader = threading.Thread(target=self._read, args=[self._process], daemon=True)
         self._reader.start()
-        self._say(f"{self._child.name} started, process {self._process.pid}")
+        name, process = self._child.name, self._process.pid
+        text = f"{name} started, process {process}"
+        self._say(Event(text, "started", child=name, process=process))
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         if process.stdout is None:
@@ -145,10 +151,13 @@ class Supervised:
         code = process.returncode
         how = f"signal {-code}" if code < 0 else f"status {code}"
         why = self._child.why()
-        self._later(f"ended with {how}" + (f": {why}" if why else f"; see {self._child.log}"))
+        reason = f"ended with {how}" + (f": {why}" if why else f"; see {self._child.log}")
+        self._later("ended", reason)
 
-    def _later(self, reason: str) -> None:
-        self._say(f"{self._child.name} {reason}; again in {self._wait:g} s")
+    def _later(self, event: str, why: str) -> None:
+        name, wait = self._child.name, self._wait
+        text = f"{name} {why}; again in {wait:g} s"
+        self._say(Event(text, event, level="warning", child=name, why=why, again_in_seconds=wait))
         self._postpone()
 
     def _postpone(self) -> None:
@@ -166,14 +175,31 @@ class Supervised:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def supervise(children: Sequence[Child], say: Callable[[str], None]) -> None:
+class Part(Protocol):
+    """What the supervisor does beside its children, in its own process."""
+
+    def step(self) -> None:
+        """Does a little; asked some times a second."""
+
+    def stop(self) -> None:
+        """Ends it, once the children have ended."""
+
+
+def supervise(
+    children: Sequence[Child], say: Callable[[str], None], *, beside: Sequence[Part] = ()
+) -> None:
     """Keeps children running until SIGTERM, SIGINT or SIGHUP, then ends them, the last first.
+
+    Args:
+        children: In the order in which they are started.
+        say: Gets one line for each event; the supervisor's own are `Event`s.
+        beside: What is done in this process meanwhile.
 
     Raises:
         OSError: A program is not there, or a log cannot be written.
     """
     with _told_to_stop() as stop:
-        running = [Supervised(child, say) for child in children]
+        running: list[Part] = [*beside, *(Supervised(child, say) for child in children)]
         try:
             while not stop.wait(TICK_SECONDS):
                 for one in running:

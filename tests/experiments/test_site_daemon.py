@@ -15,6 +15,7 @@ import tomli_w
 from builders import patient, study_table
 from deployment import Daemon, fedward, until
 from federation import free_port
+from watched import get, metrics
 
 from client.site import Site
 from experiments.site_daemon import NodeWords
@@ -77,7 +78,7 @@ def deployment(tmp_path_factory) -> Iterator[Deployment]:
         flags = {
             "--name": "ash", "--superlink": config.reached_at, "--ca": config.at(config.ca),
             "--source": "jsonl", "--path": folder / "notes.jsonl", "--declared-patients": 40,
-            "--epsilon": 20, "--port": free_port(),
+            "--epsilon": 20, "--port": free_port(), "--monitor-port": free_port(),
         }  # fmt: skip
         words = [word for pair in flags.items() for word in pair]
         made = fedward(folder, "site", "init", folder / "ash", *words)
@@ -95,6 +96,10 @@ def deployment(tmp_path_factory) -> Iterator[Deployment]:
     finally:
         for daemon in reversed(daemons):
             daemon.stop()
+
+
+def daemon_logs(deployment: Deployment):
+    return lambda: deployment.daemon.logs("503")
 
 
 @pytest.fixture
@@ -121,16 +126,49 @@ def test_a_private_study_runs_to_its_end_over_tls(deployment, study, tmp_path):
     entries = Site.read(site).open_ledger().entries()
     spends = [entry for entry in entries if entry.kind == "spend" and entry.cohort == "train"]
     assert [entry.spend.round for entry in spends] == [1]
+    deployment.daemon.says("study tiny: taken in")
+    deployment.daemon.says("round 1 of study tiny: trained")
+    found = metrics(Site.read(site))
+    assert found["fedward_site_rounds_trained_total"] == 1
+    assert found["fedward_site_charges_total{cohort=train}"] == 1
+    assert found["fedward_site_node_up"] == 1
+    file = tmp_path / "status.json"
+    shown = fedward(tmp_path, "site", "status", "--site", site, "--json", file)
+    assert shown.returncode == 0, shown.stdout
+    assert "nothing is wrong" in shown.stdout
+    status = json.loads(file.read_text())
+    assert status["study"] == {"name": "tiny", "digest": digest, "round": 1, "rounds": 1}
+    assert status["daemon"]["children"]["node"]["state"] == "connected"
 
 
 @pytest.mark.slow
 def test_a_node_that_was_killed_comes_back_and_leaves_nothing_running(deployment):
-    daemon = deployment.daemon
+    daemon, site = deployment.daemon, Site.read(deployment.site)
     connected = daemon.said.count("node connected")
+    assert get(site, "/healthz").status_code == 200
     os.kill(daemon.children("node")[-1], signal.SIGKILL)
+    until(lambda: get(site, "/healthz").status_code == 503, daemon_logs(deployment), 5)
+    assert "ended with signal 9" in get(site, "/healthz").json()["reasons"][0]
     daemon.says("node ended with signal 9")
     # Flower keeps the place of the one that was killed for up to a minute.
     daemon.says("node connected", times=connected + 1, seconds=120)
+    assert get(site, "/healthz").status_code == 200
+    assert metrics(site)["fedward_site_restarts_total{child=node}"] >= 1
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_went_away_is_told_of_and_so_is_its_return(deployment):
+    daemon, site = deployment.daemon, Site.read(deployment.site)
+    superlink = deployment.coordinator.children("SuperLink")[-1]
+    os.kill(superlink, signal.SIGSTOP)
+    try:
+        daemon.says("node lost the coordinator: no answer from", seconds=90)
+        reasons = get(site, "/healthz").json()["reasons"]
+        assert reasons[0].startswith("the node is not connected: no answer from")
+    finally:
+        os.kill(superlink, signal.SIGCONT)
+    daemon.says("node reaches the coordinator again", seconds=60)
+    assert get(site, "/healthz").status_code == 200
 
 
 @pytest.mark.slow
