@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from filelock import FileLock
 from pydantic import Field, PrivateAttr
@@ -45,12 +45,18 @@ class Coordinator(Spec):
         node_key: File of the node's private key, OpenSSH format. Whoever has it can answer in
             the site's place.
         port: Of 127.0.0.1, where the node's own processes reach it; one for each node on a machine.
+        embed: Whether `fedward site run` prepares studies and takes in new notes by itself, or
+            somebody runs or schedules `fedward site embed`.
+        longest_message_minutes: A message that takes longer is given up, so that one which hangs
+            does not keep the node for ever.
     """
 
     superlink: HostPort
     ca: Path = Path("coordinator-ca.crt")
     node_key: Path = Path("node.key")
     port: Annotated[int, Field(ge=1, le=65535)] = 9094
+    embed: Literal["daemon", "manual"] = "daemon"
+    longest_message_minutes: Annotated[float, Field(gt=0, le=10_080)] = 60.0
 
 
 class Site(Spec):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from experiments.site_check_command import check
+from experiments.site_embed_command import embed
 from experiments.site_init_command import init
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ app = typer.Typer(
 
 app.command()(init)
 app.command()(check)
+app.command()(embed)
 
 SiteFile = Annotated[
     Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")
@@ -35,7 +37,10 @@ DIGITS_WITHOUT_ASKING = 12
 
 @app.command()
 def run(site: SiteFile = Path("site.toml")) -> None:
-    """Run this site's node until Ctrl-C or SIGTERM; it connects to one address, outbound only."""
+    """Run this site's node until Ctrl-C or SIGTERM; it connects to one address, outbound only.
+
+    Beside it, notes of studies are embedded (`coordinator.embed` in site.toml).
+    """
     from experiments.server_command import say
     from experiments.site_daemon import run_site
 

@@ -1,4 +1,7 @@
-"""`fedward site run`: the site's node, kept running; outbound only."""
+"""`fedward site run`: the site's node, kept running; outbound only.
+
+Beside it runs who prepares studies (`client.watch`), which connects to nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 
 from client.connection import proxy_of, trouble
 from client.site import Coordinator, Site
+from client.watch import SAID
 from experiments.supervision import Child, supervise
 from privacy.address import split_address
 from privacy.files import locked
@@ -82,7 +86,10 @@ def run_site(site: Site, path: Path, say: Callable[[str], None]) -> None:
     try:
         with locked(site.folder / "run.lock", exclusive=True, wait=0):
             say(f"{site.name} connects to {host} port {port}{by}, and to nothing else")
-            supervise([_node(site, coordinator, path, say)], say)
+            children = [_node(site, coordinator, path, say)]
+            if coordinator.embed == "daemon":
+                children.append(_embedder(site, path, say))
+            supervise(children, say)
     except TimeoutError:
         raise ValueError(f"{site.folder}: this site's node runs already") from None
 
@@ -115,4 +122,23 @@ def _node(site: Site, coordinator: Coordinator, path: Path, say: Callable[[str],
         heard=words.heard,
         why=words.why,
         before=before,
+    )
+
+
+def _embedder(site: Site, path: Path, say: Callable[[str], None]) -> Child:
+    def heard(line: str) -> None:
+        if line.startswith(SAID):
+            say(f"study {printable(line.removeprefix(SAID), 600)}")
+
+    return Child(
+        name="embed",
+        command=[
+            *(sys.executable, "-P", "-m", "client.watch", str(path.resolve())),
+            *("--parent", str(os.getpid())),
+        ],
+        environment=os.environ,
+        folder=site.folder,
+        log=site.folder / "logs" / "embed.log",
+        waits=(RETRY_SECONDS, RETRY_SECONDS),
+        heard=heard,
     )

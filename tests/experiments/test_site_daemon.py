@@ -112,6 +112,7 @@ def test_a_private_study_runs_to_its_end_over_tls(deployment, study, tmp_path):
         tmp_path, "site", "approve", digest, "--study", study, "--yes", "--site", site
     )
     assert approved.returncode == 0, approved.stderr
+    deployment.daemon.says(f"study tiny ({digest[:12]}) is prepared, 60 patients")
     assert deployment.run(study, "first")[0] == "completed", deployment.logs()
     journal = deployment.config.at(deployment.config.runs) / "runs" / "first" / "journal.jsonl"
     events = [json.loads(line) for line in journal.read_text().splitlines()]
