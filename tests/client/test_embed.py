@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from builders import patient, policy_table, study_table
+from builders import CODES, patient, policy_table, study_table
 from site_app import ask
 
 from client import approval, cohort, embed, local, wanted
@@ -54,8 +54,9 @@ def deployed(make_site, notes):
 
 @pytest.fixture
 def other() -> Study:
-    """Another study with the same encoder, which reads the same notes."""
-    return Study.parse_table(study_table(name="other", steps=4), where="other")
+    """Another study with the same encoder and notes, which asks for one code more."""
+    task = {"kind": "icd-coding", "codes": [*CODES, "E78"]}
+    return Study.parse_table(study_table(name="other", task=task), where="other")
 
 
 class Kept:
@@ -272,7 +273,7 @@ def test_an_encoder_is_loaded_once_for_all_studies(deployed, study, other, monke
     assert [one.study for one in made] == screen.begun == ["tiny", "other", "tiny"]
     assert made[0].notes == 12 + 8  # the notes, and what the outputs mean
     assert made[0].chunks >= made[0].notes
-    assert (made[1].notes, made[1].device) == (0, None)
+    assert (made[1].notes, made[1].device) == (1, "cpu")
     assert (made[2].notes, made[2].device) == (20, "cpu")
     assert (made[2].digest, len(loads)) == (wide.digest, 2)
     assert ("embedding", 20, 20) in screen.seen
@@ -524,8 +525,8 @@ def test_a_study_that_is_purged_while_it_is_embedded_is_not_prepared(
     embeds.join(60)
     assert "was revoked" in made[0].reason
     assert records(site) == set()
-    assert due(site) == []
     assert wanted.wanted(site) == {}
+    assert due(site) == []
     assert "awaits approval" in hello(site, study)
 
 
