@@ -78,7 +78,7 @@ def _once(site: Site, study: Study | None, console: Console) -> list[Embedded]:
 def _watch(site: Path, every: float, console: Console, json: Path | None) -> None:
     from client.watch import LOOK_SECONDS, Watch
 
-    console.print(f"watches {site} until Ctrl-C")
+    console.print(f"watches {site} until Ctrl-C", soft_wrap=True, highlight=False)
     watch = Watch(site, every=every, screen=(screen := Bars(console)))
     while True:
         with screen:
