@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import logging
-import traceback
+import signal
+import sys
+import threading
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
@@ -15,11 +20,67 @@ from client import local
 from client.simulation import simulated_site
 from client.site import Site
 from privacy import wire
-from privacy.errors import SiteError
+from privacy.errors import SiteError, TookTooLong, in_words
 from privacy.release import Request
 from tasks.places import Places
 
 LOG = logging.getLogger("fedward.site")
+
+
+KILL_SECONDS = 30.0
+"""From when a message is given up until its process is ended."""
+
+
+def timed(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Gives up a message that takes longer than the site allows: one that hangs would keep the
+    node for ever, which looks alive meanwhile.
+
+    First with a refusal, by an exception in the main thread. Where Python does not come to raise
+    it (a lock held in C, an answer that hangs itself), the process ends `KILL_SECONDS` later, and
+    Flower says so. Where it stood goes to stderr, the node's log: files and lines, no values.
+
+    Deployed sites only: each of their messages has a process to itself. In a simulation it is
+    shared.
+    """
+    seconds = _longest(context)
+    if seconds is None:
+        return call_next(message, context)
+
+    def give_up(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise TookTooLong(
+            f"a {message.metadata.message_type} message took longer than "
+            f"coordinator.longest_message_minutes, {seconds / 60:g}; raise it if that is too few"
+        )
+
+    # Of C, not of Python: it needs no lock of the interpreter's.
+    faulthandler.dump_traceback_later(
+        seconds + KILL_SECONDS, exit=True, file=sys.__stderr__ or sys.stderr
+    )
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGALRM, give_up) if main else None
+    try:
+        if main:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+        return call_next(message, context)
+    except TookTooLong as error:  # raised while another error was being answered
+        _log(error)
+        return Message(wire.pack_refusal(error), reply_to=message)
+    finally:
+        if main:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _longest(context: Context) -> float | None:
+    """Seconds that a message may take; None where nothing says so."""
+    if not isinstance(context.node_config.get("site"), str):
+        return None
+    try:
+        coordinator = _site(context).coordinator
+    except (SiteError, OSError, ValueError):
+        return None  # the message is refused for that in a moment
+    return None if coordinator is None else coordinator.longest_message_minutes * 60
 
 
 def sealed(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -42,11 +103,9 @@ def sealed(message: Message, context: Context, call_next: ClientAppCallable) -> 
 def _log(error: Exception) -> None:
     """Writes an error to the site's own log, without the text of any but a SiteError."""
     if isinstance(error, SiteError):
-        LOG.warning("%s: %s", type(error).__name__, error)
-        return
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
-    LOG.error("%s at %s", type(error).__name__, where)
+        LOG.warning("%s", in_words(error))
+    else:
+        LOG.error("%s", in_words(error))
 
 
 def _refused(context: Context, error: Exception, asked: Metadata) -> str | None:
@@ -63,7 +122,7 @@ def _refused(context: Context, error: Exception, asked: Metadata) -> str | None:
     return site.name
 
 
-app = ClientApp(mods=[sealed])
+app = ClientApp(mods=[timed, sealed])
 
 
 @app.query("hello")

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from client import wanted
 from client.differences import Change, Near, changes, near
 from client.heldout_cost import HeldoutCost, heldout_cost
 from client.promises import dangers, leaves, never_leaves
@@ -118,10 +119,11 @@ def wait(site: Site, study: Study) -> None:
             f"{MOST_WAITING} studies await approval at {site.name}, and it keeps no more; its "
             "operator decides on them with `fedward site approve`; ask again after that"
         )
-    _keep(site, study)
+    keep(site, study)
 
 
-def _keep(site: Site, study: Study) -> None:
+def keep(site: Site, study: Study) -> None:
+    """Keeps a study in the site's folder of studies."""
     folder = site.at(site.studies)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{study.digest}.json"
@@ -132,11 +134,25 @@ def _keep(site: Site, study: Study) -> None:
 
 
 def waiting(site: Site) -> list[Study]:
-    """Studies that came and were not decided on, oldest first."""
+    """Studies that came and were not decided on, oldest first; none where none needs a decision."""
+    if site.policy.studies == "any":
+        return []
     folder = site.at(site.studies)
     decided = _decided(site.open_ledger().entries())
     paths = [path for path in folder.glob("*.json") if path.stem not in decided]
     return [find(site, path.stem) for path in sorted(paths, key=lambda p: p.stat().st_mtime)]
+
+
+def taken(site: Site) -> list[str]:
+    """Digests of the studies kept here that this site takes, as far as decisions go; oldest first.
+
+    Those approved and not revoked; where the policy takes any study, also those that nobody
+    decided on.
+    """
+    latest = {entry.body["study"]: entry.kind for entry in _decisions(site.open_ledger().entries())}
+    fit = {"approved", None} if site.policy.studies == "any" else {"approved"}
+    paths = sorted(site.at(site.studies).glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return [path.stem for path in paths if latest.get(path.stem) in fit]
 
 
 def find(site: Site, start: str) -> Study:
@@ -171,10 +187,12 @@ def decide(site: Site, study: Study, *, approve: bool) -> None:
     """
     if approve:
         site.policy.admit(study, declared_patients=site.declared_patients)
-        _keep(site, study)  # for comparison with later ones
+        keep(site, study)  # for comparison with later ones
     kind: Literal["approved", "revoked"] = "approved" if approve else "revoked"
     site.open_ledger().record(kind, {"study": study.digest, "name": study.name})
     site.open_log().write(kind, study=study.digest, name=study.name)
+    if approve and site.coordinator is not None:
+        wanted.want(site, study.digest)
 
 
 def revoke(site: Site, digest: str) -> bool:

@@ -1,8 +1,9 @@
 """The cohort of a study: who is in it, what they are labelled and which vectors are theirs.
 
-Prepared once, when a study arrives: the source is read, notes are chosen by the labels' times,
-what is not embedded yet is embedded, and the result is written to one file at the site. Every
-round then reads that file and the store, so a round needs neither the source nor the encoder.
+Prepared once, when a study arrives, at a deployed site in a step of its own (`client.embed`): the
+source is read, notes are chosen by the labels' times, what is not embedded yet is embedded, and
+the result is written to one file at the site. Every round then reads that file and the store, so a
+round needs neither the source nor the encoder.
 
 The file holds keyed hashes, parts and the numbers of true outputs: no text, no id.
 """
@@ -25,7 +26,7 @@ from client.cohort_file import Cohort, Member, Stay
 from client.site import Site
 from client.sources.source import Attrition
 from client.withdrawn import keyed_hash, withdrawn
-from embeddings.encoder import identity
+from embeddings.encoder import Encoder, identity
 from embeddings.store import NOBODY, Key, VectorStore
 from embeddings.store_file import lock_file
 from privacy.errors import EncoderDiffers, SiteError
@@ -37,12 +38,15 @@ from tasks.task import notes_for
 
 __all__ = [
     "Cohort",
+    "Load",
     "Progress",
     "bags",
     "cohort_path",
     "load",
+    "load_encoder",
     "open_store",
     "prepare",
+    "prepared",
     "question_vectors",
     "select",
 ]
@@ -51,6 +55,9 @@ OWNED_AT_A_TIME = 1000
 
 Progress = Callable[[str, int, int], None]
 """(what, done, of how many); 0 of 0 where the number is not known yet."""
+
+Load = Callable[[Site, Study], Encoder]
+"""Gives a study's encoder, ready to use and checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +112,50 @@ def load(site: Site, study: Study) -> Cohort:
     return cohort_file.read(cohort_path(site, study))
 
 
-def prepare(site: Site, study: Study, *, progress: Progress = lambda *_: None) -> Attrition:
+def prepared(site: Site, study: Study) -> Cohort | None:
+    """A study's cohort, where all of it is there; None where it is to be prepared.
+
+    Every vector is opened, as each round does; neither source nor encoder is touched. Whether the
+    source has changed since is not asked.
+
+    Raises:
+        SiteError: The site's split is no longer what it was, or its store cannot be used.
+    """
+    _same_split(site)
+    try:
+        cohort = load(site, study)
+    except SiteError:  # not there, or to be prepared again
+        return None
+    members = (member for part in cohort.members.values() for member in part)
+    keys = {key for member in members for stay in member for key in stay.notes}
+    with open_store(site, study, known=cohort.identity) as store:
+        return cohort if all(key in store for key in keys.union(cohort.questions)) else None
+
+
+def load_encoder(site: Site, study: Study) -> Encoder:
+    """A study's encoder, which does here what it does elsewhere.
+
+    Raises:
+        EncoderDiffers: It cannot be found here, or is not the one that the study names.
+    """
+    from embeddings import conformance
+
+    encoder = study.encoder.load(site.settings())
+    conformance.check(encoder)
+    return encoder
+
+
+def prepare(
+    site: Site,
+    study: Study,
+    *,
+    progress: Progress = lambda *_: None,
+    load: Load = load_encoder,
+) -> Attrition:
     """Reads the source, embeds what is missing or damaged and writes the cohort.
 
-    The encoder is loaded only where something is missing. For whom a note is kept is on disk
+    The encoder is loaded only where something is missing. A round that runs meanwhile has the
+    cohort of before or the new one, whole. For whom a note is kept is on disk
     before its vectors are, so that a purge finds also what a killed prepare has left.
 
     Raises:
@@ -129,7 +176,7 @@ def prepare(site: Site, study: Study, *, progress: Progress = lambda *_: None) -
         approval.refuse_revoked(study, site.open_ledger())
         missing = _write(site, study, store, file, attrition=attrition, progress=progress)
         if missing:
-            _embed(site, study, store, missing, progress)
+            _embed(site, study, store, missing, progress=progress, load=load)
     return attrition
 
 
@@ -245,18 +292,22 @@ def _same_split(site: Site) -> None:
 
 
 def _embed(
-    site: Site, study: Study, store: VectorStore, missing: set[Key], progress: Progress
+    site: Site,
+    study: Study,
+    store: VectorStore,
+    missing: set[Key],
+    *,
+    progress: Progress,
+    load: Load,
 ) -> None:
-    from embeddings import conformance
     from embeddings.store import embed
 
-    encoder = study.encoder.load(site.settings())
+    encoder = load(site, study)
     if study.chunker.tokens > encoder.max_tokens:
         raise EncoderDiffers(
             f"the study cuts chunks of {study.chunker.tokens} tokens, the encoder reads "
             f"{encoder.max_tokens}: the rest of each would be lost"
         )
-    conformance.check(encoder)
     done = 0
 
     def step(number: int) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from client import approval
+from client import approval, wanted
 from client import cohort as cohorts
 from client.counting import counted, log_spend
 from client.site import Site
@@ -54,20 +54,40 @@ def hello(
     *,
     progress: cohorts.Progress = lambda *_: None,
 ) -> Hello:
-    """Answers a study's first question: admits it and prepares it.
+    """Answers a study's first question: admits it, and prepares it where the site is simulated.
+
+    A deployed site prepares in a step of its own (`client.embed`): it may take hours, and who
+    answers messages never loads an encoder.
 
     Raises:
+        StillPreparing: The site is deployed and the study waits to be prepared.
         SiteError: The study is refused or cannot be prepared; the text says why.
     """
     study = admitted(site, header)
-    attrition = cohorts.prepare(site, study, progress=progress)
-    site.open_log().write("prepared", study=study.digest, rules=len(attrition.counts))
+    if site.coordinator is None:
+        attrition = cohorts.prepare(site, study, progress=progress)
+        site.open_log().write("prepared", study=study.digest, rules=len(attrition.counts))
+        cohort = cohorts.load(site, study)
+    else:
+        cohort = _prepared(site, study)
     return Hello(
         site=site.name,
         code=code_fingerprint(),
-        encoder=cohorts.load(site, study).identity,
+        encoder=cohort.identity,
         declared_patients=site.declared_patients,
     )
+
+
+def _prepared(site: Site, study: Study) -> cohorts.Cohort:
+    cohort = cohorts.prepared(site, study)
+    if cohort is None:
+        said = wanted.answer(site, study.digest)
+        if wanted.has_room(site, study.digest):
+            approval.keep(site, study)
+            wanted.want(site, study.digest)
+        raise said
+    approval.keep(site, study)  # where any study is taken, so that new notes come in for it too
+    return cohort
 
 
 def admitted(site: Site, header: RequestHeader) -> Study:

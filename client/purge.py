@@ -29,12 +29,12 @@ from typing import Literal
 from filelock import Timeout
 from pydantic import AwareDatetime
 
-from client import approval, cohort_file
+from client import approval, cohort_file, wanted
 from client import parts as split_parts
 from client.site import Site
 from client.withdrawn import keyed_hash, withdraw
 from embeddings.erasure import Erased, Owners, erase, erase_all, search
-from embeddings.store_file import lock_file, parts
+from embeddings.store_file import lock_file, parts, purge_file
 from privacy.errors import KeyBroken, SiteError, StoreBroken
 from privacy.files import drafts, locked, remove
 from privacy.keys import destroy_key
@@ -119,6 +119,7 @@ def purge_study(site: Site, digest: str) -> Proof:
     secret = _key(site, "vectors")
     with _alone(site):
         revoked = approval.revoke(site, digest)
+        wanted.forget(site, digest)
         before = _bytes(site)
         folder = site.at(site.cohorts)
         cohorts = remove(folder / f"{digest}.jsonl")
@@ -258,12 +259,21 @@ def _said(erased: Erased) -> dict[str, int]:
 @contextmanager
 def _alone(site: Site) -> Iterator[None]:
     """Holds the site alone: no round, from before it reads until its release is kept, and nobody
-    who has the store open. In the order in which a round takes the two locks.
+    who has the store open. In the order in which a round takes the two locks; before them it says
+    that it waits, for which `client.embed` lets go of the store.
 
     Raises:
         StoreBroken: Others hold one of them for longer than a minute.
     """
     with ExitStack() as held:
+        try:
+            waits = purge_file(site.at(site.vectors))
+            held.enter_context(locked(waits, exclusive=True, wait=WAIT_SECONDS))
+        except TimeoutError:
+            raise StoreBroken(
+                f"another purge goes on at {site.name}. Nothing was purged; purge again when that "
+                "is done"
+            ) from None
         try:
             held.enter_context(site.one_at_a_time().acquire(timeout=WAIT_SECONDS))
         except Timeout:

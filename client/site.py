@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from filelock import FileLock
 from pydantic import Field, PrivateAttr, model_validator
@@ -47,6 +47,10 @@ class Coordinator(Spec):
         port: Of 127.0.0.1, where the node's own processes reach it; one for each node on a machine.
         monitor: Of 127.0.0.1, where `fedward site run` serves /healthz and /metrics; one for each
             site on a machine; 0 is none.
+        embed: Whether `fedward site run` prepares studies and takes in new notes by itself, or
+            somebody runs or schedules `fedward site embed`.
+        longest_message_minutes: A message that takes longer is given up, so that one which hangs
+            does not keep the node for ever.
     """
 
     superlink: HostPort
@@ -54,6 +58,8 @@ class Coordinator(Spec):
     node_key: Path = Path("node.key")
     port: Annotated[int, Field(ge=1, le=65535)] = 9094
     monitor: Annotated[int, Field(ge=0, le=65535)] = 9095
+    embed: Literal["daemon", "manual"] = "daemon"
+    longest_message_minutes: Annotated[float, Field(gt=0, le=10_080)] = 60.0
 
     @model_validator(mode="after")
     def _apart(self) -> Self:

@@ -61,6 +61,13 @@ COORDINATOR_REST = """
 # Who this site is to the coordinator. Never hand it out; node.key.pub is for the coordinator.
 # node_key = "node.key"
 
+# "daemon": `fedward site run` embeds the notes of studies, and new notes as they come. "manual":
+# somebody runs or schedules `fedward site embed`; until then a study waits.
+# embed = "daemon"
+
+# A message of the coordinator that takes longer is given up. Raise it where one round takes hours.
+# longest_message_minutes = 60.0
+
 # Of 127.0.0.1, for the site's own processes; each node on a machine needs another.
 """
 MONITOR = """

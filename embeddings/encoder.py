@@ -30,12 +30,14 @@ class Encoder(Protocol):
             pooling, normalisation. Not of the device or number format it runs in.
         weights: SHA-256 in hex of the weights alone; names its conformance references.
         max_tokens: Longest text it reads, in its own tokens without special ones.
+        device: Where it computes, as torch calls it.
     """
 
     dim: int
     fingerprint: str
     weights: str
     max_tokens: int
+    device: str
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Start and end character of each token of the text."""

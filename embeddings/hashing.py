@@ -22,6 +22,7 @@ class HashingEncoder:
     """
 
     max_tokens = 100_000
+    device = "cpu"
 
     def __init__(self, dim: int) -> None:
         self.dim = dim

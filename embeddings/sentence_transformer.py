@@ -125,6 +125,7 @@ class LoadedSentenceTransformer:
     def __init__(self, folder: Path, weights: str, settings: EncoderSettings) -> None:
         self.model = _load(folder, settings)
         self.batch = settings.batch
+        self.device = str(self.model.device)
         self.weights = weights
         width = self.model.get_embedding_dimension()
         if width is None:

@@ -52,6 +52,20 @@ def lock_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
+def purge_file(path: Path) -> Path:
+    """The lock that a purge holds alone from before it waits for the store until it is done."""
+    return path.with_name(f"{path.name}.purge")
+
+
+def purge_waits(path: Path) -> bool:
+    """Whether a purge waits for the store, or goes on: who works for long lets it go first."""
+    try:
+        with locked(purge_file(path), exclusive=False, wait=0):
+            return False
+    except TimeoutError:
+        return True
+
+
 @contextmanager
 def in_use(path: Path, *, wait: float) -> Iterator[None]:
     """Keeps purges away while a store is open.

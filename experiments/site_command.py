@@ -12,6 +12,7 @@ import typer
 
 from experiments.said import LogFormat, printer
 from experiments.site_check_command import check
+from experiments.site_embed_command import embed
 from experiments.site_init_command import init
 from experiments.site_status_command import status
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(init)
 app.command()(check)
 app.command()(status)
+app.command()(embed)
 
 SiteFile = Annotated[
     Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")
@@ -43,7 +45,10 @@ def run(
         LogFormat, typer.Option(help="Events as sentences, or as JSON for a journal.")
     ] = LogFormat.text,
 ) -> None:
-    """Run this site's node until Ctrl-C or SIGTERM; it connects to one address, outbound only."""
+    """Run this site's node until Ctrl-C or SIGTERM; it connects to one address, outbound only.
+
+    Beside it, notes of studies are embedded (`coordinator.embed` in site.toml).
+    """
     from experiments.site_daemon import run_site
 
     with _opened(site) as opened:

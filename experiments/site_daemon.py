@@ -1,4 +1,7 @@
-"""`fedward site run`: the site's node, kept running; outbound only."""
+"""`fedward site run`: the site's node, kept running; outbound only.
+
+Beside it runs who prepares studies (`client.watch`), which connects to nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 
 from client.connection import proxy_of, trouble
 from client.site import Coordinator, Site
+from client.watch import SAID
 from experiments.said import Event, Say
 from experiments.site_monitor import Monitor
 from experiments.site_state import LOCK
@@ -101,8 +105,10 @@ def run_site(site: Site, path: Path, say: Say) -> None:
             monitor = Monitor(site, say)
             text = f"{site.name} connects to {host} port {port}{by}, and to nothing else"
             monitor.say(Event(text, "daemon", site=site.name, host=host, port=port))
-            node = _node(site, coordinator, path, monitor)
-            supervise([node], monitor.say, beside=[monitor])
+            children = [_node(site, coordinator, path, monitor)]
+            if coordinator.embed == "daemon":
+                children.append(_embedder(site, path, monitor.say))
+            supervise(children, monitor.say, beside=[monitor])
     except TimeoutError:
         raise ValueError(f"{site.folder}: this site's node runs already") from None
 
@@ -135,4 +141,23 @@ def _node(site: Site, coordinator: Coordinator, path: Path, monitor: Monitor) ->
         heard=words.heard,
         why=words.why,
         before=before,
+    )
+
+
+def _embedder(site: Site, path: Path, say: Callable[[str], None]) -> Child:
+    def heard(line: str) -> None:
+        if line.startswith(SAID):
+            say(f"study {printable(line.removeprefix(SAID), 600)}")
+
+    return Child(
+        name="embed",
+        command=[
+            *(sys.executable, "-P", "-m", "client.watch", str(path.resolve())),
+            *("--parent", str(os.getpid())),
+        ],
+        environment=os.environ,
+        folder=site.folder,
+        log=site.folder / "logs" / "embed.log",
+        waits=(RETRY_SECONDS, RETRY_SECONDS),
+        heard=heard,
     )

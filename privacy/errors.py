@@ -10,6 +10,8 @@
     ├── KeyBroken           a key file of the site is missing, damaged or open to others
     ├── StoreBroken         the site's embedding store is damaged, in use or without its key
     │   └── StoreFull       its quota or its disk has no room
+    ├── StillPreparing      a study is taken in, and its notes are not embedded yet
+    ├── TookTooLong         a message took longer than the site allows
     └── ReleaseBlocked      something tried to pass the door that may not
 
 Each text says who, what, what is allowed and what to do; none ever holds a patient's value. Only
@@ -22,6 +24,8 @@ exception leaves a site as its class name alone (`client.app`).
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 _LOG = "its operator sees why in the site's log"
@@ -99,7 +103,30 @@ class StoreFull(StoreBroken):
     public = f"the site's embedding store has no room; {_LOG}"
 
 
+class StillPreparing(SiteError):
+    """A study is taken in and waits until its notes are embedded; to be asked again."""
+
+    public = "the site is preparing the study; it can be asked again"
+
+
+class TookTooLong(SiteError):
+    """A message took longer than the site's own limit, and was given up."""
+
+    public = f"the site gave up on a message that took longer than it allows; {_LOG}"
+
+
 class ReleaseBlocked(SiteError):
     """A release or a request is not what the study says it must be."""
 
     public = f"what was asked, or the answer, is not what the study says it must be; {_LOG}"
+
+
+def in_words(error: Exception) -> str:
+    """An error for the site's own logs: a SiteError's text; of any other the class and the places
+    in the code, since its text may hold the value that caused it, a patient's.
+    """
+    if isinstance(error, SiteError):
+        return f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
+    return f"{type(error).__name__} at {where}"

@@ -6,6 +6,7 @@ from mutation import Mutation
 
 LOCAL = ("tests/client/test_local.py",)
 APP = ("tests/client/test_app.py",)
+EMBED = ("tests/client/test_embed.py",)
 POLICY = ("tests/client/test_policy_rules.py",)
 APPROVAL = ("tests/client/test_approval.py",)
 STATEMENT = ("tests/client/test_statement.py",)
@@ -109,8 +110,8 @@ MUTATIONS = (
     Mutation(
         "site: a split that changed goes on",
         "client/cohort.py",
-        "    _same_split(site)\n",
-        "",
+        "    _same_split(site)\n    attrition",
+        "    attrition",
         LOCAL,
     ),
     Mutation(
@@ -207,8 +208,8 @@ MUTATIONS = (
     Mutation(
         "site: no guard before Flower",
         "client/app.py",
-        "mods=[sealed]",
-        "mods=[]",
+        "mods=[timed, sealed]",
+        "mods=[timed]",
         APP,
     ),
     Mutation(
@@ -238,6 +239,34 @@ MUTATIONS = (
         "held.enter_context(site.one_at_a_time().acquire(timeout=WAIT_SECONDS))",
         "pass",
         ("tests/client/test_purge_and_rounds.py",),
+    ),
+    Mutation(
+        "embed: a prepare goes on where a purge waits",
+        "client/embed.py",
+        "                raise PurgeWaits\n",
+        "                pass\n",
+        EMBED,
+    ),
+    Mutation(
+        "embed: a message prepares",
+        "client/local.py",
+        "if site.coordinator is None:",
+        "if True:",
+        EMBED,
+    ),
+    Mutation(
+        "embed: what was damaged since is answered with",
+        "client/cohort.py",
+        "all(key in store for key in keys.union(cohort.questions))",
+        "True",
+        EMBED,
+    ),
+    Mutation(
+        "site: a message may hang for ever",
+        "client/app.py",
+        "exit=True, file",
+        "exit=False, file",
+        APP,
     ),
     Mutation(
         "purge: the study stays approved",

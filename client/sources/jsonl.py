@@ -134,6 +134,18 @@ class Jsonl(Source):
             else:
                 attrition.add("patients without notes", place)
 
+    def state(self, *, root: Path) -> str | None:
+        """See `Source.state`: size and time of each file."""
+        found: list[tuple[int, int, int] | None] = []
+        for name in self.paths:
+            try:
+                file = (root / name).stat()
+            except OSError:
+                found.append(None)
+            else:
+                found.append((file.st_ino, file.st_size, file.st_mtime_ns))
+        return json.dumps(found)
+
     def cut(self, column: str, *, largest: int, rest: str, root: Path) -> list[Piece]:
         """See `Source.cut`."""
         counts: Counter[str] = Counter()

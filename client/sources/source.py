@@ -59,6 +59,15 @@ class Source(Kind):
             SourceBroken: The records cannot be read; names the file and line only.
         """
 
+    def state(self, *, root: Path) -> str | None:
+        """What changes whenever the records do, cheap to ask; None where that is not known.
+
+        Args:
+            root: As in `patients`.
+        """
+        del root
+        return None
+
     def cut(self, column: str, *, largest: int, rest: str, root: Path) -> list[Piece]:
         """Cuts pooled data into the sites of a simulation by the values of a column.
 

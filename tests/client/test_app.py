@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tomli_w
+from builders import study_table
 from flwr.app import Context, Message, RecordDict
 from site_app import ask
 
@@ -14,6 +20,7 @@ from client.app import sealed
 from privacy import wire
 from privacy.errors import SiteError, StudyRefused
 
+ROOT = Path(__file__).parents[2]
 CANARY = "Zebulon Quagmire, record 4711"
 
 
@@ -147,3 +154,109 @@ def test_what_cannot_be_logged_does_not_leave(make_site, study, monkeypatch):
     reply = ask(wire.pack_request(Request(header, study.initial())), "train", site=toml)
     assert set(reply.content) == {"refusal"}
     assert len(site.open_ledger().spends()) == 1
+
+
+# --- A message that hangs -------------------------------------------------------------------
+
+HANGS = """
+import itertools, signal, sys, time
+from pathlib import Path
+import client.app
+from client import local
+from privacy import wire
+from privacy.errors import SiteError
+from privacy.fingerprint import code_fingerprint
+from privacy.release import Request, RequestHeader
+from site_app import ask
+from tasks.study import Study
+
+site, study, how = sys.argv[1], Study.read(Path(sys.argv[2])), sys.argv[3]
+client.app.KILL_SECONDS = 1.0
+note = "Zebulon Quagmire, record 4711"
+
+def hang(site, header):
+    if how == "waits":
+        time.sleep(60)
+    if how == "holds":
+        0 in itertools.repeat(1)  # in C for ever, with the interpreter's lock
+    while how == "swallows":
+        try:
+            time.sleep(60)
+        except Exception:
+            pass
+    return answered(site, header)
+
+answered, local.admitted = local.admitted, hang
+header = RequestHeader(study=study.canonical(), code=code_fingerprint())
+reply = ask(wire.pack_request(Request(header)), site=site)
+try:
+    wire.unpack_hello(reply.content)
+except SiteError as error:
+    print(error)
+time.sleep(2.5)  # who was done in time is not ended later
+print(signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM))
+"""
+
+GAVE_UP = "TookTooLong: the site gave up on a message that took longer than it allows"
+
+
+@pytest.fixture
+def hanging(make_site, tmp_path):
+    """Runs a message that hangs in a process of its own."""
+    file = tmp_path / "study.toml"
+    file.write_text(tomli_w.dumps(study_table()))
+
+    def run(how: str, **changes: object) -> subprocess.CompletedProcess[str]:
+        limit = {"superlink": "fed.example.org:9443", "longest_message_minutes": 0.02}
+        site = make_site("ash", **{"coordinator": limit, "test_seed": None} | changes)
+        return subprocess.run(
+            [sys.executable, "-c", HANGS, str(site.folder / "site.toml"), str(file), how],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def test_a_message_that_hangs_is_refused_and_the_node_goes_on(hanging):
+    shown = hanging("waits")
+    assert shown.returncode == 0, shown.stderr
+    refusal, after = shown.stdout.splitlines()
+    assert refusal == f"{GAVE_UP}; its operator sees why in the site's log"
+    assert after == "(0.0, 0.0) 0"
+    assert "query.hello message took longer than coordinator.longest_message_min" in shown.stderr
+
+
+@pytest.mark.parametrize("how", ["holds", "swallows"])
+def test_where_that_does_not_help_the_process_ends(hanging, how):
+    shown = hanging(how)
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert "Timeout" in shown.stderr
+    assert CANARY not in shown.stderr
+
+
+def test_a_message_in_time_is_left_alone(hanging, study):
+    limit = {"superlink": "fed.example.org:9443", "longest_message_minutes": 1}
+    shown = hanging("answers", coordinator=limit)
+    assert shown.stdout.splitlines()[0].startswith("StillPreparing")
+    assert shown.stdout.splitlines()[1] == "(0.0, 0.0) 0"
+    assert "Timeout" not in shown.stderr
+
+
+def test_nothing_is_timed_where_processes_are_shared(make_site, study, monkeypatch):
+    """A simulation's: its sites have no coordinator."""
+    armed = []
+    monkeypatch.setattr("client.app.signal.setitimer", lambda *_: armed.append(1))
+    monkeypatch.setattr("client.app.faulthandler.dump_traceback_later", lambda *_: armed.append(1))
+    site = make_site("ash", test_seed=None)
+    from privacy.fingerprint import code_fingerprint
+    from privacy.release import Request, RequestHeader
+
+    header = RequestHeader(study=study.canonical(), code=code_fingerprint())
+    reply = ask(wire.pack_request(Request(header)), site=str(site.folder / "site.toml"))
+    assert wire.unpack_hello(reply.content).site == "ash"
+    assert armed == []

@@ -17,7 +17,7 @@ from client import approval, cohort, local, purge
 from client.purge import Proof, purge_everything, purge_patient, purge_study
 from client.withdrawn import keyed_hash, withdrawn
 from embeddings import store_file
-from embeddings.store_file import lock_file
+from embeddings.store_file import lock_file, purge_waits
 from privacy.errors import KeyBroken, SiteError, StoreBroken
 from privacy.files import locked
 from tasks.study import Study
@@ -243,6 +243,7 @@ def test_everything_goes_and_the_list_of_the_withdrawn_stays(study, other, site)
         "high-water.sqlite",
         "site.lock",
         "vectors.sqlite.lock",
+        "vectors.sqlite.purge",
     }
     assert {name: (site.folder / name).read_bytes() for name in kept} == kept
     cohort.prepare(site, study)
@@ -359,7 +360,9 @@ def test_a_round_that_reads_is_not_disturbed_and_the_next_one_is_told(
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "reading\n"
-        site.one_at_a_time().acquire().lock.release()  # its file is there from now on
+        # Their files are there from now on.
+        site.one_at_a_time().acquire().lock.release()
+        assert not purge_waits(site.at(site.vectors))
         before = on_disk(site)
         monkeypatch.setattr(purge, "WAIT_SECONDS", 0.2)
         for attempt in (

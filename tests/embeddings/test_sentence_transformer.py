@@ -222,6 +222,7 @@ def test_the_right_weights_in_another_place_are_loaded(
 
     class Library:
         max_seq_length = 256
+        device = "cpu"
 
         def get_embedding_dimension(self) -> int:
             return 384

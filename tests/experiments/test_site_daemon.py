@@ -18,7 +18,9 @@ from federation import free_port
 from watched import get, metrics
 
 from client.site import Site
+from experiments import site_daemon
 from experiments.site_daemon import NodeWords
+from experiments.supervision import Child
 from privacy.bundle import bundle, bundle_hash
 from server.deployment.config import ServerConfig
 from server.deployment.control import _client
@@ -117,6 +119,7 @@ def test_a_private_study_runs_to_its_end_over_tls(deployment, study, tmp_path):
         tmp_path, "site", "approve", digest, "--study", study, "--yes", "--site", site
     )
     assert approved.returncode == 0, approved.stderr
+    deployment.daemon.says(f"study tiny ({digest[:12]}) is prepared, 60 patients")
     assert deployment.run(study, "first")[0] == "completed", deployment.logs()
     journal = deployment.config.at(deployment.config.runs) / "runs" / "first" / "journal.jsonl"
     events = [json.loads(line) for line in journal.read_text().splitlines()]
@@ -211,6 +214,25 @@ def test_why_a_node_ended_is_said_in_words(lines, why):
     found = words_of(lines)[1]
     assert found.startswith(why)
     assert bool(found) == bool(why)
+
+
+@pytest.mark.parametrize(("embed", "names"), [("daemon", ["node", "embed"]), ("manual", ["node"])])
+def test_who_prepares_studies_runs_beside_the_node_unless_it_is_scheduled(
+    make_site, monkeypatch, embed, names
+):
+    children: list[Child] = []
+    monkeypatch.setattr(site_daemon, "supervise", lambda given, _: children.extend(given))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    coordinator = {"superlink": "fed.example.org:9443", "embed": embed}
+    site = make_site("ash", coordinator=coordinator, test_seed=None)
+    said: list[str] = []
+    site_daemon.run_site(site, site.folder / "site.toml", said.append)
+    assert [child.name for child in children] == names
+    for child in children[1:]:
+        before = len(said)
+        for line in ("Loading weights", "embed: tiny (3f) is prepared,\x1b 61 patients"):
+            child.heard(line)
+        assert said[before:] == ["study tiny (3f) is prepared,  61 patients"]
 
 
 def test_a_refused_bundle_is_an_event():

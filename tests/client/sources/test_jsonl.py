@@ -177,3 +177,16 @@ def test_a_column_that_is_not_there_is_named(write_lines):
     source = Jsonl.model_validate({"paths": [path.name], **DOCUMENTS})
     with pytest.raises(ValueError, match=r"line 1: no column 'journal'"):
         source.cut("journal", largest=2, rest="others", root=path.parent)
+
+
+def test_its_state_changes_with_its_files(write_lines, tmp_path):
+    source = Jsonl(paths=("patients.jsonl", "more.jsonl"))
+    write_lines(patient(1))
+    states = [source.state(root=tmp_path)]
+    write_lines(patient(2), name="more.jsonl")
+    states += [source.state(root=tmp_path), source.state(root=tmp_path)]
+    write_lines(patient(2), patient(3), name="more.jsonl")
+    states.append(source.state(root=tmp_path))
+    assert None not in states
+    assert states[1] == states[2]
+    assert len(set(states)) == 3

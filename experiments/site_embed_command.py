@@ -1,0 +1,153 @@
+"""`fedward site embed`, as it is shown."""
+
+from __future__ import annotations
+
+import json as jsons
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from client.embed import Embedded
+    from client.site import Site
+    from tasks.study import Study
+
+
+def embed(
+    site: Annotated[
+        Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")
+    ] = Path("site.toml"),
+    study: Annotated[
+        Path | None, typer.Option(help="A study file: prepares this one, also ahead of approval.")
+    ] = None,
+    watch: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--watch", help="Go on: take in new notes and studies that wait.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=1, help="Seconds between looks at the source, with --watch.")
+    ] = 60.0,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the result here.")] = None,
+) -> None:
+    """Embed the notes of every study that this site takes, so that it can train.
+
+    Nothing leaves the site. A study file is held against the policy; nobody has to have approved
+    it yet.
+    """
+    from rich.console import Console
+
+    from client.site import Site
+    from privacy.errors import SiteError
+    from tasks.study import Study
+
+    if watch and study is not None:
+        typer.echo("give --study or --watch", err=True)
+        raise typer.Exit(2)
+    console = Console()
+    try:
+        opened = Site.read(site)
+        if watch:
+            _watch(site, every, console, json)
+        found = _once(opened, None if study is None else Study.read(study), console)
+    except (SiteError, OSError, ValueError) as error:
+        typer.echo(f"fedward: {error}", err=True)
+        raise typer.Exit(1) from None
+    _write(json, found)
+    if not found:
+        console.print("no study waits here: one is taken in once it is approved, or with --study")
+    if any(one.reason for one in found):
+        raise typer.Exit(1)
+
+
+def _once(site: Site, study: Study | None, console: Console) -> list[Embedded]:
+    from client.embed import Embedder, alone, due
+
+    screen = Bars(console)
+    try:
+        with alone(site), screen:
+            embedder = Embedder(site, screen)
+            return [embedder.prepare(one) for one in (due(site) if study is None else [study])]
+    except TimeoutError:
+        raise ValueError("another process of this site embeds; wait until it is done") from None
+
+
+def _watch(site: Path, every: float, console: Console, json: Path | None) -> None:
+    from client.watch import LOOK_SECONDS, Watch
+
+    console.print(f"watches {site} until Ctrl-C", soft_wrap=True, highlight=False)
+    watch = Watch(site, every=every, screen=(screen := Bars(console)))
+    while True:
+        with screen:
+            found = watch.step()
+        if found:
+            _write(json, found)
+        time.sleep(LOOK_SECONDS)
+
+
+def _write(path: Path | None, found: Sequence[Embedded]) -> None:
+    if path is not None:
+        lines = [one.model_dump(mode="json") for one in found]
+        path.write_text(jsons.dumps(lines, indent=2) + "\n", "utf-8")
+
+
+class Bars:
+    """A `Screen` on a console: a bar for what is under way, a line for what is done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        """Takes the bars off the screen; also after an error."""
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars, self._tasks = None, {}
+
+    def begins(self, study: Study) -> None:
+        """See `Screen.begins`."""
+        del study
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.__exit__()
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._bars.start()
+
+    def progress(self, name: str, what: str, done: int, total: int) -> None:
+        """See `Screen.progress`."""
+        if what not in self._tasks:
+            unit = "patients" if what == "reading" else "notes"
+            self._tasks[what] = self._bars.add_task(f"{name}: {what} {unit}", total=None)
+        self._bars.update(self._tasks[what], completed=done, total=total or None)
+
+    def ended(self, one: Embedded) -> None:
+        """See `Screen.ended`."""
+        self.__exit__()
+        style = "red" if one.reason else "green" if one.notes else ""
+        self._console.print(one.said, style=style, soft_wrap=True, markup=False, highlight=False)
+
+    def trouble(self, reason: str) -> None:
+        """See `Screen.trouble`."""
+        self._console.print(reason, style="red", soft_wrap=True, markup=False)
