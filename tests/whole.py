@@ -146,6 +146,7 @@ class Whole:
             "--name": name, "--superlink": self.config.reached_at,
             "--ca": self.config.at(self.config.ca), "--source": "jsonl", "--path": notes,
             "--declared-patients": 40, "--epsilon": epsilon, "--port": free_port(),
+            "--monitor-port": free_port(),
         }  # fmt: skip
         words = [word for pair in flags.items() for word in pair]
         self.typed("site", "init", self.folder / name, *words)
