@@ -9,9 +9,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from experiments.audit.command import audit
-from experiments.server_command import app as server_app
-from experiments.site_command import app as site_app
-from experiments.study_command import app as study_app
+from experiments.coordinator.command import app as server_app
+from experiments.site.command import app as site_app
+from experiments.study.command import app as study_app
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -12,7 +12,7 @@ Every event says `at`, the time in UTC.
 | `left`, `back` | `site`: its node went away, or came back |
 | `refused` | `site` or `node`, `round`, `reason` |
 | `asked` | `round`, `sites`: each may be charged for it |
-| `reply` | `site`, `round` |
+| `reply` | `site`, `round`, `update` (false: tallies alone) |
 | `round` | `number` (0: untrained), `metrics`, `sites`, `epsilon`, `epsilons`, `bytes_down`,
   `bytes_up`, `seconds` |
 | `end` | `weights` (path of the final weights), `reason` (null, or why the study stopped) |

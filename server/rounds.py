@@ -207,7 +207,7 @@ class Rounds:
                 continue
             now.bytes_up += wire.count_bytes(came)
             good[name] = release
-            self.journal.write("reply", site=name, round=now.number)
+            self.journal.write("reply", site=name, round=now.number, update=trains)
         return good
 
     def _expected(self, name: str, release: Release, round: int, *, trains: bool) -> None:

@@ -15,6 +15,7 @@ from federation import free_port
 from prometheus_client.parser import text_string_to_metric_families
 from site_app import ask
 
+from client import cohort
 from client.setup import make_node_key
 from client.site import Site
 from privacy import wire
@@ -51,8 +52,10 @@ class Asking:
     site: Site
     study: Study
 
-    def hello(self) -> RequestHeader:
-        """Introduces the study; the header of its rounds."""
+    def hello(self, *, prepared: bool = True) -> RequestHeader:
+        """Introduces the study, whose notes are embedded before; the header of its rounds."""
+        if prepared:
+            cohort.prepare(self.site, self.study)
         header = RequestHeader(study=self.study.canonical(), code=code_fingerprint())
         said = wire.unpack_hello(self._ask(Request(header), "query.hello"))
         return header.model_copy(update={"encoder": said.encoder})

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.command import app
-from experiments.plan import plan_of
+from experiments.study.plan import plan_of
 from tasks.study import Study
 
 FEDWARD = Path(sys.executable).with_name("fedward")

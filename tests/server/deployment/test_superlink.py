@@ -1,6 +1,6 @@
 """What the listener for sites lets through.
 
-`tests/experiments/test_deployment.py` runs it with real processes.
+`tests/experiments/coordinator/test_run.py` runs it with real processes.
 """
 
 from __future__ import annotations

@@ -244,8 +244,7 @@ def outcome(config: ServerConfig, folder: Path, events: list[dict[str, Any]]) ->
 def _sites(
     events: list[dict[str, Any]], epsilons: Mapping[str, float | None]
 ) -> tuple[SiteOutcome, ...]:
-    asked = {(site, e["round"]) for e in events if e["event"] == "asked" for site in e["sites"]}
-    came = {(e["site"], e["round"]) for e in events if e["event"] == "reply"} & asked
+    came = {(e["site"], e["round"]) for e in events if e["event"] == "reply" and e["update"]}
     declared = {e["site"]: e["declared_patients"] for e in events if e["event"] == "site"}
     refusals: dict[str, Counter[str]] = {}
     for event in events:

@@ -15,8 +15,8 @@ from client.connection import proxy_of, trouble
 from client.site import Coordinator, Site
 from client.watch import SAID
 from experiments.said import Event, Say
-from experiments.site_monitor import Monitor
-from experiments.site_state import LOCK
+from experiments.site.monitor import Monitor
+from experiments.site.state import LOCK
 from experiments.supervision import Child, supervise
 from privacy.address import split_address
 from privacy.files import locked

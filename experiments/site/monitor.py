@@ -24,10 +24,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from client import approval
 from client.connection import trouble
 from client.site import Site
-from experiments.gpu import GpuMemory, gpus
-from experiments.monitor_http import ADDRESS, Page, PageServer
 from experiments.said import Event, Say
-from experiments.site_look import (
+from experiments.site.gpu import GpuMemory, gpus
+from experiments.site.look import (
     LedgerLook,
     LogLook,
     Spent,
@@ -40,9 +39,10 @@ from experiments.site_look import (
     look_at_log,
     look_at_store,
 )
-from experiments.site_metrics import Seen, exposition
-from experiments.site_rounds import Rounds
-from experiments.site_state import ChildState, Memory, node_ailment
+from experiments.site.metrics import Seen, exposition
+from experiments.site.monitor_http import ADDRESS, Page, PageServer
+from experiments.site.rounds import Rounds
+from experiments.site.state import ChildState, Memory, node_ailment
 from privacy.entries import Cohort
 from privacy.errors import SiteError
 

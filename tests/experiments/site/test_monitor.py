@@ -18,10 +18,11 @@ from deployment import Daemon, fedward, until
 from watched import PATIENTS, Asking, get, metrics, real_site
 
 from client.site import Site
-from experiments import monitor_http
-from experiments.monitor_http import Page, PageServer
 from experiments.said import Event
-from experiments.site_monitor import Monitor
+from experiments.site import monitor_http
+from experiments.site.monitor import Monitor
+from experiments.site.monitor_http import Page, PageServer
+from privacy.errors import SiteError
 from privacy.fingerprint import code_fingerprint
 from tasks.study import Study
 
@@ -57,8 +58,12 @@ def watched(tmp_path_factory) -> Iterator[Watched]:
             asking.train(header, number)
         asking.nonsense()
         (site.folder / "notes.jsonl").write_text('{"id": "p-quagmire", "MRN-4711-0815"')
-        with contextlib.suppress(Exception):
-            Asking(site, Study.parse_table(study_table(name="second"), where="x")).hello()
+        second = Asking(site, Study.parse_table(study_table(name="second"), where="x"))
+        with pytest.raises(SiteError, match="StillPreparing"):
+            second.hello(prepared=False)
+        daemon.says("could not be prepared")
+        with pytest.raises(SiteError, match="SourceBroken"):
+            second.hello(prepared=False)
         daemon.says('"error": "SourceBroken"')
         until(lambda: get(site, "/metrics").status_code == 200, lambda: daemon.logs("/metrics"))
         yield Watched(site, asking, daemon)
@@ -194,9 +199,13 @@ def test_events_are_json_and_tell_only_what_happened_since_the_start(watched):
     assert [(event["what"], event["round"]) for event in releases] == [("train", 2)] * 2
     assert {event["study"] for event in releases} == {TINY.digest}
     refused = [event for event in events if event["event"] == "refused"]
-    assert [event["error"] for event in refused] == ["ReleaseBlocked", "SourceBroken"]
+    assert [event["error"] for event in refused] == [
+        *("ReleaseBlocked", "StillPreparing", "SourceBroken")
+    ]
     assert {event["level"] for event in refused} == {"warning"}
-    assert "notes.jsonl" in refused[-1]["reason"]
+    failed = [event["text"] for event in events if "could not be prepared: " in event["text"]]
+    assert failed
+    assert all("notes.jsonl" in text for text in failed)
 
 
 @pytest.mark.slow
@@ -225,7 +234,7 @@ def test_status_of_a_running_site_says_what_its_daemon_sees(watched, tmp_path):
     assert told["daemon"]["process"] == watched.daemon.process.pid
     assert told["daemon"]["monitor"] == watched.site.coordinator.monitor
     assert told["daemon"]["children"]["node"]["state"] == "waiting"
-    assert told["refusals"] == {"ReleaseBlocked": 1, "SourceBroken": 1}
+    assert told["refusals"] == {"ReleaseBlocked": 1, "StillPreparing": 1, "SourceBroken": 1}
     assert told["rounds_trained"] == 2
     assert told["store"]["texts"] == PATIENTS + len(CODES)
     assert "WRONG: the node is not connected: cannot connect" in shown.stdout
@@ -255,7 +264,7 @@ def stepping(one: Monitor, done, seconds: float = 60) -> None:
 
 
 def test_a_taken_port_is_one_line_and_is_tried_again(tmp_path, monitor, monkeypatch):
-    monkeypatch.setattr("experiments.site_monitor.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("experiments.site.monitor.RETRY_SECONDS", 0.1)
     site = real_site(tmp_path / "ash")
     port = site.coordinator.monitor
     with socket.create_server(("127.0.0.1", port)):
@@ -323,11 +332,11 @@ def test_a_ledger_that_was_put_back_makes_a_site_ill(tmp_path, monitor):
 def test_a_disk_that_is_nearly_full_and_a_log_that_was_edited_make_a_site_ill(
     tmp_path, monitor, monkeypatch
 ):
-    monkeypatch.setattr("experiments.site_monitor.free_bytes", lambda _: 5e8)
+    monkeypatch.setattr("experiments.site.monitor.free_bytes", lambda _: 5e8)
     site = real_site(tmp_path / "ash")
     Asking(site, TINY).hello()
     log = site.at(site.audit_log)
-    log.write_text(log.read_text().replace('"prepared"', '"purged"'))
+    log.write_text(log.read_text().replace('"admitted"', '"purged"'))
     one, said = monitor(site)
     one.say(Event("node connected", "connected", child="node"))
     stepping(one, lambda: "monitor answers" in "".join(said))
@@ -343,7 +352,7 @@ def test_a_daemon_whose_loop_stands_still_is_ill(tmp_path, monitor, monkeypatch)
     one.say(Event("node connected", "connected", child="node"))
     stepping(one, lambda: "monitor answers" in "".join(said))
     until(lambda: get(site, "/healthz").status_code == 200, lambda: get(site, "/healthz").text)
-    monkeypatch.setattr("experiments.site_monitor.STALE_SECONDS", 0.3)
+    monkeypatch.setattr("experiments.site.monitor.STALE_SECONDS", 0.3)
     time.sleep(0.5)
     assert get(site, "/healthz").json()["reasons"] == ["the daemon stands still; start it again"]
 

@@ -38,7 +38,7 @@ def plan(study: StudyFile, json: JsonFile = None) -> None:
     """Print noise and epsilon after every round, from public numbers only."""
     from rich.console import Console
 
-    from experiments.plan import plan_of, plan_table
+    from experiments.study.plan import plan_of, plan_table
     from tasks.study import Study
 
     try:
@@ -67,7 +67,7 @@ def run(  # noqa: PLR0917 - typer passes them by name
     json: JsonFile = None,
 ) -> None:
     """Run a study on the sites that are enrolled, and watch it to its end."""
-    from experiments.study_run import begin
+    from experiments.study.run import begin
     from server.deployment.sites import read_sites
     from tasks.study import Study
 
@@ -93,7 +93,7 @@ def resume(
     json: JsonFile = None,
 ) -> None:
     """Go on with a study from its last round, or watch it where it runs."""
-    from experiments.study_run import resubmit
+    from experiments.study.run import resubmit
     from server.deployment import runs
 
     with _opened(superlink) as config:
@@ -113,7 +113,7 @@ def status(superlink: SuperLink = Path("server.toml"), json: JsonFile = None) ->
     """List the studies that were launched here, and how far each came."""
     from rich.console import Console
 
-    from experiments.study_display import print_runs
+    from experiments.study.display import print_runs
     from server.deployment import runs
 
     with _opened(superlink) as config:
@@ -141,8 +141,8 @@ def stop(run: RunName = "", superlink: SuperLink = Path("server.toml")) -> None:
 def _watch(config: ServerConfig, folder: Path, number: int, json: Path | None) -> None:
     from rich.console import Console
 
-    from experiments.study_display import Lines, print_outcome
-    from experiments.study_run import StudyStopped, follow
+    from experiments.study.display import Lines, print_outcome
+    from experiments.study.run import StudyStopped, follow
 
     console = Console()
     lines = Lines(console)

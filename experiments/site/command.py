@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from experiments.said import LogFormat, printer
-from experiments.site_check_command import check
-from experiments.site_embed_command import embed
-from experiments.site_init_command import init
-from experiments.site_status_command import status
+from experiments.site.check import check
+from experiments.site.embed import embed
+from experiments.site.init import init
+from experiments.site.status_command import status
 
 if TYPE_CHECKING:
     from client.site import Site
@@ -49,7 +49,7 @@ def run(
 
     Beside it, notes of studies are embedded (`coordinator.embed` in site.toml).
     """
-    from experiments.site_daemon import run_site
+    from experiments.site.daemon import run_site
 
     with _opened(site) as opened:
         run_site(opened, site, printer(log_format))
@@ -68,7 +68,7 @@ def ledger(
 ) -> None:
     """Show every spend, what all of them cost together and what is left."""
     from client.statement import account
-    from experiments.site_pages import print_account
+    from experiments.site.pages import print_account
 
     with _opened(site) as opened:
         if new_mark:
@@ -98,7 +98,7 @@ def approve(  # noqa: PLR0917 - typer passes them by name
 ) -> None:
     """Show what a study asks for, against the last one approved, and let it in or not."""
     from client import approval
-    from experiments.site_pages import print_page, print_waiting
+    from experiments.site.pages import print_page, print_waiting
     from tasks.study import Study
 
     with _opened(site) as opened:
@@ -150,7 +150,7 @@ def log(
     """Check the audit log's hash chain, and show its last lines."""
     import json as json_module
 
-    from experiments.site_pages import print_log
+    from experiments.site.pages import print_log
 
     with _opened(site) as opened:
         lines = opened.open_log().lines()
@@ -176,7 +176,7 @@ def purge(  # noqa: PLR0917 - typer passes them by name
 ) -> None:
     """Take a study's, a patient's or all vectors off this site's disk, with a proof."""
     from client import purge as purging
-    from experiments.site_pages import print_proof
+    from experiments.site.pages import print_proof
 
     if [bool(study), bool(patient), everything].count(True) != 1:
         typer.echo("give one of --study, --patient and --everything", err=True)

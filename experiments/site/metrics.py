@@ -17,10 +17,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from experiments.gpu import GpuMemory
-from experiments.site_look import LedgerLook, LogLook, Spent, StoreLook
-from experiments.site_rounds import Figures, Seconds
-from experiments.site_state import ChildState
+from experiments.site.gpu import GpuMemory
+from experiments.site.look import LedgerLook, LogLook, Spent, StoreLook
+from experiments.site.rounds import Figures, Seconds
+from experiments.site.state import ChildState
 from privacy.entries import Cohort
 from privacy.fingerprint import code_fingerprint
 

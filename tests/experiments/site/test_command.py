@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from client import approval
 from client.promises import shown as epsilon
 from experiments.command import app
-from experiments.site_pages import epsilon_left
+from experiments.site.pages import epsilon_left
 from privacy.errors import LedgerBroken
 from tasks import icd
 from tasks.study import Study

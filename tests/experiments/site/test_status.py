@@ -9,17 +9,18 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from builders import CODES, study_table
+from builders import CODES, policy_table, study_table
 from typer.testing import CliRunner
 from watched import PATIENTS, Asking, real_site
 
 from client import approval
-from experiments import site_look, site_status
 from experiments.command import app
-from experiments.gpu import GpuMemory, gpus
 from experiments.said import Event
-from experiments.site_state import FILE, LOCK, Memory, running
-from experiments.site_status import _time, status_of
+from experiments.site import look as site_look
+from experiments.site import status as site_status
+from experiments.site.gpu import GpuMemory, gpus
+from experiments.site.state import FILE, LOCK, Memory, running
+from experiments.site.status import _time, status_of
 from privacy.files import locked
 from tasks.study import Study
 
@@ -62,7 +63,7 @@ def test_a_site_without_a_daemon_is_shown_all_the_same(site, tmp_path):
     assert told["ledger"]["charges"] == {"train": 2, "heldout": 2}
     assert told["ledger"]["entries"] == len(ledger.entries())
     assert told["audit_log"]["lines"] == len(site.open_log().lines())
-    assert told["study"] == {"name": "", "digest": TINY.digest, "round": 2, "rounds": None}
+    assert told["study"] == {"name": "tiny", "digest": TINY.digest, "round": 2, "rounds": 2}
     assert told["refusals"] == {"ReleaseBlocked": 1}
     assert told["store"]["texts"] == PATIENTS + len(CODES)
     assert told["wrong"] == ["the daemon does not run; start it: fedward site run"]
@@ -92,7 +93,9 @@ def test_an_approved_study_has_its_name_and_its_rounds(site):
     assert f"tiny {TINY.digest[:12]}, round 2 of 2" in status(site).stdout
 
 
-def test_what_waits_for_a_decision_is_named(site):
+def test_what_waits_for_a_decision_is_named(tmp_path):
+    policy = policy_table(studies="approved")
+    site = real_site(tmp_path / "ash", policy=policy)
     approval.wait(site, TINY)
     assert f"Await approval     tiny {TINY.digest[:12]}" in status(site).stdout
 
@@ -145,7 +148,7 @@ def test_a_child_that_died_is_wrong_whatever_its_name(site):
 
 def test_a_daemon_that_was_killed_does_not_run_whatever_run_json_says(site):
     code = (
-        "import os, sys, pathlib; from experiments.site_state import *\n"
+        "import os, sys, pathlib; from experiments.site.state import *\n"
         "from experiments.said import Event\n"
         "from privacy.files import locked\n"
         "folder = pathlib.Path(sys.argv[1])\n"

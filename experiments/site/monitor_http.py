@@ -7,7 +7,7 @@ Guarantees:
     - A client that is slow or comes too often holds up neither the daemon nor for long another.
 Not guaranteed:
     Loopback is open to every user of the machine: whoever has an account there can read both pages.
-    That is why no true number of patients or notes stands on them (`experiments.site_metrics`).
+    That is why no true number of patients or notes stands on them (`experiments.site.metrics`).
     What does stand there: that the site takes part and with which version; how long rounds take,
     which grows with the number of patients; epsilons; refusals by class; sizes of store and disk to
     two digits or of the disk as a whole; why the node is not connected, with names of files.

@@ -16,7 +16,7 @@ def status(
 ) -> None:
     """Show what this site does and how it is; exit status 1 where something is wrong."""
     from client.site import Site
-    from experiments.site_status import print_status, status_of
+    from experiments.site.status import print_status, status_of
     from privacy.errors import SiteError
 
     try:

@@ -10,7 +10,7 @@ from builders import study_table
 from watched import Asking, real_site
 
 from experiments.said import Event
-from experiments.site_rounds import BOUNDS, WITHHELD, Rounds, Seconds
+from experiments.site.rounds import BOUNDS, WITHHELD, Rounds, Seconds
 from tasks.study import Study
 
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from experiments.simulate.display import epsilon_text, number_text, plain_table
-from experiments.study_run import Outcome
+from experiments.study.run import Outcome
 from server.deployment.runs import Progress as Came
 
 METRICS = {

@@ -134,7 +134,7 @@ def run(
     ] = LogFormat.text,
 ) -> None:
     """Run the coordinator until Ctrl-C or SIGTERM: SuperLink, the sites' listener, SuperExec."""
-    from experiments.coordinator import run_coordinator
+    from experiments.coordinator.run import run_coordinator
 
     with _opened(server) as config:
         run_coordinator(config, printer(log_format))

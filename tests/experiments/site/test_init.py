@@ -9,8 +9,8 @@ from builders import patient
 from typer.testing import CliRunner
 
 from client.site import Site
-from experiments import site_init_command
 from experiments.command import app
+from experiments.site import init as site_init_command
 from server.deployment.certificates import make_ca
 
 RUN = CliRunner(env={"COLUMNS": "300"})

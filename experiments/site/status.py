@@ -12,7 +12,7 @@ from rich.text import Text
 from client import approval
 from client.promises import shown as epsilon
 from client.site import Site
-from experiments.site_look import (
+from experiments.site.look import (
     CA_ENDS_SOON,
     GB,
     LedgerLook,
@@ -27,9 +27,9 @@ from experiments.site_look import (
     look_at_log,
     look_at_store,
 )
-from experiments.site_pages import epsilon_left
-from experiments.site_rounds import Figures, Rounds
-from experiments.site_state import ChildState, Daemon, node_ailment, running
+from experiments.site.pages import epsilon_left
+from experiments.site.rounds import Figures, Rounds
+from experiments.site.state import ChildState, Daemon, node_ailment, running
 from privacy.entries import Cohort
 from privacy.errors import SiteError
 from privacy.spec import Spec, printable

@@ -18,8 +18,8 @@ from federation import free_port
 from watched import get, metrics
 
 from client.site import Site
-from experiments import site_daemon
-from experiments.site_daemon import NodeWords
+from experiments.site import daemon as site_daemon
+from experiments.site.daemon import NodeWords
 from experiments.supervision import Child
 from privacy.bundle import bundle, bundle_hash
 from server.deployment.config import ServerConfig

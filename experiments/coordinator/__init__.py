@@ -1,0 +1,1 @@
+"""`fedward server ...`: a coordinator's commands and its processes."""

@@ -1,0 +1,1 @@
+"""`fedward site ...`: a site's commands, its daemon and what that shows."""

@@ -1,0 +1,1 @@
+"""`fedward study ...`: plan, run and watch studies."""
