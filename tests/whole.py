@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from deployment import Daemon, environment, fedward, until
 from federation import ROOT, free_port
 
 from client.site import Site
+from privacy import accounting
 from server.deployment.config import ServerConfig
 from server.journal import Follower
 from server.tracking import EXPERIMENT
@@ -198,7 +200,7 @@ class Whole:
 
     def write_study(self, **changes: Any) -> Path:
         """Writes a study file."""
-        study = study_table(**{"name": "whole", "sample_rate": 1.0, "rounds": 3,
+        study = study_table(**{"name": "whole", "sample_rate": 1.0, "rounds": 2,
                                "strategy": {"kind": "fedavg", "minimum_sites": 2, "timeout": 120},
                                **changes})  # fmt: skip
         path = self.folder / f"{study['name']}.toml"
@@ -208,14 +210,20 @@ class Whole:
     def approve(self, study: Path, *names: str) -> None:
         """Lets a study in at sites."""
         digest = Study.read(study).digest
-        for name in names or self.names:
-            self.typed("site", "approve", digest, "--study", study, "--yes",
-                       "--site", self.site_file(name))  # fmt: skip
+        self.each(names, "site", "approve", digest, "--study", study, "--yes")
 
     def prepare(self, study: Path, *names: str) -> None:
         """Has sites embed what a study needs."""
-        for name in names or self.names:
-            self.typed("site", "embed", "--study", study, "--site", self.site_file(name))
+        self.each(names, "site", "embed", "--study", study)
+
+    def each(self, names: tuple[str, ...], *words: object) -> None:
+        """Runs a command at several sites at once; at all where none is named."""
+
+        def at(name: str) -> None:
+            self.typed(*words, "--site", self.site_file(name))
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(at, names or self.names))
 
     def study(self, verb: str, *words: object) -> Watched:
         """Starts a `fedward study` command, which watches a study."""
@@ -303,6 +311,32 @@ class Watched:
             return self.daemon.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise TimeoutError(self.whole.logs()) from None
+
+
+def begun(whole: Whole, name: str, *, rounds: int = 1) -> tuple[Path, Watched]:
+    """A study that needs every site in each of its rounds."""
+    strategy = {"kind": "fedavg", "minimum_sites": len(whole.names), "timeout": 180}
+    study = whole.write_study(name=name, rounds=rounds, strategy=strategy)
+    whole.prepare(study)
+    return study, whole.study("run", study)
+
+
+def once(whole: Whole, study: Path, outcome: dict[str, Any], **more: dict[int, int]) -> None:
+    """Each round was charged once at each site, or as `more` says, and logged once."""
+    asked = Study.read(study)
+    for name in whole.names:
+        charged = dict.fromkeys(range(1, asked.rounds + 1), 1) | more.get(name, {})
+        assert whole.charges(name, study) == charged
+        # What the coordinator reports is what the ledger holds.
+        spends = whole.site(name).open_ledger().spends(study=asked.digest)
+        said = next(site["epsilon"] for site in outcome["sites"] if site["name"] == name)
+        spent = accounting.epsilon(spends, delta=asked.privacy.promise.delta)
+        assert abs(said - spent) < 1e-9
+    runs = whole.logged(outcome["run"])
+    assert set(runs) == {"", *whole.names}
+    for run in runs.values():
+        assert whole.history(run, "epsilon") == list(range(asked.rounds + 1))
+        assert run.info.status == "FINISHED"
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole import NAMES, Whole, deployed
+from whole import NAMES, Watched, Whole, deployed
 
 from experiments.simulate.in_process import FIRST_NODE_ID, InProcessGrid, _identity
 from server.checkpoint import load_weights
@@ -56,6 +56,7 @@ def in_process(study: Study, sites: list[Path], folder: Path) -> dict[str, Any]:
 def test_a_deployed_study_ends_with_the_weights_of_a_simulation_bit_for_bit(whole, tmp_path):
     study = whole.write_study(name="plain", privacy={"kind": "off"}, steps=4)
     whole.approve(study)
+    whole.prepare(study)
     copies = [shutil.copytree(whole.folder / name, tmp_path / name) for name in NAMES]
     outcome = whole.study("run", study).ends()
     here = in_process(
@@ -68,32 +69,103 @@ def test_a_deployed_study_ends_with_the_weights_of_a_simulation_bit_for_bit(whol
     assert value.any()
 
 
-def test_a_private_study_is_charged_once_a_round_and_logged_once(whole):
+@pytest.fixture(scope="module")
+def private(whole) -> Watched:
+    """A private study that has ended."""
     study = whole.write_study(name="private")
     whole.approve(study)
+    whole.prepare(study)
     watched = whole.study("run", study)
-    outcome = watched.ends()
-    assert [one["number"] for one in outcome["rounds"]] == [0, 1, 2, 3]
+    watched.ends()
+    return watched
+
+
+def test_a_private_study_is_charged_once_a_round_and_logged_once(whole, private):
+    outcome = private.ends()
+    assert [one["number"] for one in outcome["rounds"]] == [0, 1, 2]
     assert [(site["name"], site["rounds"]) for site in outcome["sites"]] == [
-        (name, 3) for name in NAMES
+        (name, 2) for name in NAMES
     ]
     for name in NAMES:
-        assert whole.charges(name, study) == {1: 1, 2: 1, 3: 1}
+        assert whole.charges(name, whole.folder / "private.toml") == {1: 1, 2: 1}
     runs = whole.logged(outcome["run"])
     assert set(runs) == {"", *NAMES}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert runs[""].info.run_id == outcome["mlflow_run"]
     for run in runs.values():
-        assert whole.history(run, "epsilon") == [0, 1, 2, 3]
+        assert whole.history(run, "epsilon") == [0, 1, 2]
     shown = whole.typed("study", "status", "--superlink", whole.folder / "c").stdout
     assert outcome["run"][:20] in shown.replace("\n", "")
     assert "finished" in shown
-    said = watched.daemon.said
-    assert "ash takes part, with 40 declared patients" in said
-    assert "weights: " in said
+    assert "ash takes part, with 40 declared patients" in private.daemon.said
+    assert "weights: " in private.daemon.said
 
 
-def test_a_site_connects_to_its_coordinator_and_to_nothing_else(whole):
+def test_a_round_that_is_asked_for_again_is_answered_and_not_charged_again(whole, private):
+    first = private.ends()
+    weights = load_weights(Path(first["weights"]))
+    # As if the coordinator had lost its last checkpoint and the end of its journal.
+    (private.run / "checkpoints" / "round-00002.safetensors").unlink()
+    journal = private.run / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if '"end"' not in line))
+    second = whole.study("resume", first["run"]).ends()
+    again = load_weights(Path(second["weights"]))
+    assert all(again[name].tobytes() == value.tobytes() for name, value in weights.items())
+    for name in NAMES:
+        assert whole.charges(name, whole.folder / "private.toml") == {1: 1, 2: 1}
+        log = whole.site(name).open_log().lines()
+        replays = [line for line in log if line["event"] == "replay"]
+        assert [(line["kind"], line["round"]) for line in replays] == [
+            ("train", 2), ("evaluate", 2)
+        ]  # fmt: skip
+    for run in whole.logged(first["run"]).values():
+        assert whole.history(run, "epsilon") == [0, 1, 2]
+        assert run.info.status == "FINISHED"
+
+
+def test_a_site_that_has_not_approved_is_left_out_with_its_reason_and_joins_when_it_has(whole):
+    study = whole.write_study(name="asked", rounds=4)
+    whole.approve(study, "ash", "birch")
+    watched = whole.study("run", study, "--sites", 2)
+    refused = watched.wait_for("refused", site="cedar")
+    assert refused["reason"].startswith("StudyRefused: study asked awaits approval at cedar")
+    whole.approve(study, "cedar")
+    outcome = watched.ends()
+    rounds = {site["name"]: site["rounds"] for site in outcome["sites"]}
+    assert (rounds["ash"], rounds["birch"]) == (4, 4)
+    assert 0 < rounds["cedar"] < 4
+    assert "cedar takes no part yet: StudyRefused" in watched.daemon.said
+
+
+def test_a_spoilt_update_and_a_lost_ledger_are_refused_and_who_is_left_finishes(whole):
+    strategy = {"kind": "fedavg", "minimum_sites": 1, "timeout": 120}
+    study = whole.write_study(name="faults", strategy=strategy)
+    whole.approve(study)
+    whole.prepare(study)
+    whole.strike("birch").write_text("client.local fit nan")
+    watched = whole.study("run", study)
+    try:
+        watched.wait_for("round", number=0)
+        site = whole.site("cedar")
+        for path in (site.at(site.ledger), site.at(site.mark)):
+            for file in path.parent.glob(f"{path.name}*"):
+                file.unlink()
+        outcome = watched.ends()
+    finally:
+        whole.strike("birch").unlink()
+    by_name = {site["name"]: site for site in outcome["sites"]}
+    assert by_name["ash"]["rounds"] == 2
+    assert by_name["birch"]["rounds"] == 0
+    (reason,) = by_name["birch"]["refusals"]
+    assert reason.startswith("ReleaseBlocked: what was asked, or the answer, is not what")
+    said = [json.dumps(line) for line in whole.site("birch").open_log().lines()]
+    assert any("not finite" in line for line in said)
+    assert by_name["cedar"]["rounds"] <= 1
+    assert by_name["cedar"]["refusals"]
+
+
+def test_a_site_connects_to_its_coordinator_and_to_nothing_else(whole, private):
     host, port = whole.config.reached_at.split(":")
     for name in NAMES:
         own = [[host, port], [host, str(whole.site(name).coordinator.port)]]
@@ -102,71 +174,3 @@ def test_a_site_connects_to_its_coordinator_and_to_nothing_else(whole):
         assert [host, port] in connects
         looked_up = {one["target"] for one in whole.targets(name) if one["what"] == "look-up"}
         assert looked_up <= {"127.0.0.1"}
-
-
-def test_a_site_that_has_not_approved_is_left_out_with_its_reason_and_joins_when_it_has(whole):
-    study = whole.write_study(name="asked", rounds=6)
-    whole.approve(study, "ash", "birch")
-    watched = whole.study("run", study, "--sites", 2)
-    refused = watched.wait_for("refused", site="cedar")
-    assert refused["reason"].startswith("StudyRefused: study asked awaits approval at cedar")
-    watched.wait_for("round", number=1)
-    whole.approve(study, "cedar")
-    outcome = watched.ends()
-    rounds = {site["name"]: site["rounds"] for site in outcome["sites"]}
-    assert (rounds["ash"], rounds["birch"]) == (6, 6)
-    assert 0 < rounds["cedar"] < 6
-    assert "cedar takes no part yet: StudyRefused" in watched.daemon.said
-
-
-def test_a_spoilt_update_stays_at_its_site_and_the_others_finish(whole):
-    study = whole.write_study(name="spoilt", rounds=2)
-    whole.approve(study)
-    whole.strike("birch").write_text("client.local fit nan")
-    try:
-        outcome = whole.study("run", study).ends()
-    finally:
-        whole.strike("birch").unlink()
-    rounds = {site["name"]: site["rounds"] for site in outcome["sites"]}
-    assert rounds == {"ash": 2, "birch": 0, "cedar": 2}
-    (reason,) = next(s for s in outcome["sites"] if s["name"] == "birch")["refusals"]
-    assert reason.startswith("ReleaseBlocked: what was asked, or the answer, is not what")
-    said = [json.dumps(line) for line in whole.site("birch").open_log().lines()]
-    assert any("not finite" in line for line in said)
-
-
-def test_a_round_that_is_asked_for_again_is_answered_and_not_charged_again(whole):
-    study = whole.write_study(name="again", rounds=2)
-    whole.approve(study)
-    watched = whole.study("run", study)
-    first = watched.ends()
-    weights = load_weights(Path(first["weights"]))
-    # As if the coordinator had lost its last checkpoint and the end of its journal.
-    (watched.run / "checkpoints" / "round-00002.safetensors").unlink()
-    journal = watched.run / "journal.jsonl"
-    lines = journal.read_text().splitlines(keepends=True)
-    journal.write_text("".join(line for line in lines if '"end"' not in line))
-    second = whole.study("resume", first["run"]).ends()
-    again = load_weights(Path(second["weights"]))
-    assert all(again[name].tobytes() == value.tobytes() for name, value in weights.items())
-    for name in NAMES:
-        assert whole.charges(name, study) == {1: 1, 2: 1}
-        log = whole.site(name).open_log().lines()
-        assert [line["round"] for line in log if line["event"] == "replay"][-2:] == [2, 2]
-    for run in whole.logged(first["run"]).values():
-        assert whole.history(run, "epsilon") == [0, 1, 2]
-
-
-def test_a_site_that_lost_its_ledger_is_refused_and_the_others_finish(whole):
-    study = whole.write_study(name="lost", rounds=3)
-    whole.approve(study)
-    watched = whole.study("run", study)
-    watched.wait_for("round", number=1)
-    site = whole.site("cedar")
-    for path in (site.at(site.ledger), site.at(site.mark)):
-        for file in path.parent.glob(f"{path.name}*"):
-            file.unlink()
-    outcome = watched.ends()
-    reasons = next(s for s in outcome["sites"] if s["name"] == "cedar")["refusals"]
-    assert reasons
-    assert all("ledger" in reason or "approval" in reason for reason in reasons)
