@@ -7,7 +7,6 @@ stand in the ledger, in its hash chain; the latest one on a digest counts.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from privacy import accounting
 from privacy.budget import Spend
 from privacy.entries import Entry, EntryKind
 from privacy.errors import SiteError, StudyRefused
+from privacy.files import replacing
 from privacy.ledger import Ledger
 from privacy.spec import Spec
 from tasks import noised, tallies
@@ -128,9 +128,8 @@ def keep(site: Site, study: Study) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{study.digest}.json"
     if not path.exists():
-        draft = path.with_suffix(f".{os.getpid()}.draft")
-        draft.write_text(study.canonical(), "ascii")
-        draft.replace(path)
+        with replacing(path) as file:
+            file.write(study.canonical())
 
 
 def waiting(site: Site) -> list[Study]:

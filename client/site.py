@@ -169,10 +169,22 @@ class Site(Spec):
                 self._at_hand = None
 
     def open_ledger(self) -> Ledger:
-        """The site's ledger."""
+        """The site's ledger.
+
+        Raises:
+            LedgerBroken: It and its mark are gone, though studies were prepared here.
+        """
         if self._at_hand is not None:
             return self._at_hand
-        return Ledger(self.at(self.ledger), dataset=self.dataset, mark=self.at(self.mark))
+        path, mark, parts = self.at(self.ledger), self.at(self.mark), self.at(self.parts)
+        # Neither of the two is there to miss the other; this one is only ever written after both.
+        if parts.exists() and not path.exists() and not mark.exists():
+            raise LedgerBroken(
+                f"{path.name} and its high-water mark are gone, though studies were prepared here "
+                f"({parts.name}): a new ledger would forget what was spent. Restore it from where "
+                "it was moved or backed up"
+            )
+        return Ledger(path, dataset=self.dataset, mark=mark)
 
     def open_log(self) -> AuditLog:
         """The site's audit log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsons
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,11 +29,14 @@ def check(
     from client.check import check as findings
     from client.site import Site
     from privacy.errors import SiteError
+    from privacy.process import surroundings
     from tasks.study import Study
 
     console, found = Console(), []
     try:
         opened = Site.read(site)
+        # As the daemon sees it: no proxy stands between this machine and itself.
+        os.environ |= surroundings(opened.folder / "flower", os.environ)
         asked = None if study is None else Study.read(study)
     except (SiteError, OSError, ValueError) as error:
         typer.echo(f"fedward: {error}", err=True)

@@ -160,6 +160,7 @@ def test_a_list_that_was_begun_by_a_killed_prepare_is_gone_on_with(study, site, 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
+    site.open_ledger()  # as a prepare has, before
     with monkeypatch.context() as patch:
         patch.setattr("privacy.ledger.Ledger.settle", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -175,6 +176,7 @@ def test_two_studies_at_once_lose_nobody(site):
     def keep(number: int) -> None:
         parts.keep(site, {bytes([number]) * 32: "train"})
 
+    site.open_ledger()  # as a prepare has, before
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(keep, range(12)))
     assert len(site.at(site.parts).read_text().splitlines()) == 13

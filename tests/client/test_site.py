@@ -10,9 +10,10 @@ import pytest
 import tomli_w
 from builders import site_table
 
+from client import cohort
 from client.site import Site
 from privacy.budget import Spend
-from privacy.errors import KeyBroken
+from privacy.errors import KeyBroken, LedgerBroken
 from privacy.ledger import Receipt
 from privacy.randomness import Stream
 
@@ -97,3 +98,17 @@ def test_a_real_sites_noise_cannot_be_repeated(tmp_path):
     site = Site.read(path)
     assert site.test_seed is None
     assert draw(site.stream(charge(1))) != draw(site.stream(charge(1)))
+
+
+def test_a_site_that_lost_its_ledger_and_the_mark_begins_no_new_one(make_site, study):
+    site = make_site("ash")
+    cohort.prepare(site, study)
+    for path in (site.at(site.ledger), site.at(site.mark)):
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+    for _ in range(2):
+        with pytest.raises(LedgerBroken, match=r"its high-water mark are gone, though studies"):
+            site.open_ledger()
+    with pytest.raises(LedgerBroken):
+        cohort.prepare(site, study)
+    assert not site.at(site.ledger).exists()

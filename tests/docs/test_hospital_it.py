@@ -34,8 +34,6 @@ from tasks.study import Study
 PAGE = ROOT / "docs" / "hospital-it.md"
 UNIT = ROOT / "deploy" / "systemd" / "fedward-site.service"
 VERBS = typer.main.get_command(app).commands["site"].commands
-COMING = {"status"}
-"""Verbs that the page describes; run as soon as there are any."""
 DIGEST = "0123456789ab"
 WITHDRAWN = "p3"
 
@@ -98,15 +96,13 @@ class Followed:
     def fedward(self, words: list[str]) -> None:
         """Runs a command of fedward, after what the other side has to do first."""
         verb = words[1]
-        if verb in COMING and verb not in VERBS:
-            return
         parse(words)
         if words == ["site", "approve"]:
             self.ask()  # the study comes, is refused, and waits
         more = []
         if verb == "init":
-            ports = {"--port", "--monitor"} & {o for p in VERBS["init"].params for o in p.opts}
-            more = [word for port in sorted(ports) for word in (port, str(free_port()))]
+            ports = ("--port", "--monitor-port")
+            more = [word for port in ports for word in (port, str(free_port()))]
         typed = f"y\n{WITHDRAWN}\n" if "--patient" in words else "y\n"
         command = [sys.executable, "-P", "-c", FEDWARD, *map(self.here, words), *more]
         shown = self.run(*command, typed=typed)
@@ -163,8 +159,6 @@ class Followed:
 
     def look(self, url: str) -> None:
         """Asks the daemon how it is, at the port that it has here."""
-        if "status" not in VERBS:
-            return
         table = tomllib.loads((self.folder / "site" / "site.toml").read_text("utf-8"))
         here = url.replace("9095", str(table["coordinator"]["monitor"]))
         with httpx.Client(trust_env=False) as client:
@@ -255,7 +249,17 @@ def followed(tmp_path_factory) -> Iterator[Followed]:
 def test_every_command_of_the_page_does_what_it_says(followed):
     said = {words: shown.stdout for words, shown in followed.said.items()}
     verbs = {words.split()[1] for words in said}
-    assert verbs >= {"init", "check", "approve", "ledger", "statement", "log", "purge"}
+    assert verbs >= {
+        "init",
+        "check",
+        "embed",
+        "status",
+        "approve",
+        "ledger",
+        "statement",
+        "log",
+        "purge",
+    }
     assert "this site can take part" in said["site check"]
     assert "keeps every rule" in said["site check --study heart-failure.toml"]
     assert followed.study.digest[:12] in said["site approve"]
@@ -274,7 +278,7 @@ def test_what_the_page_says_is_kept_is_what_is_there(followed):
     table = PAGE.read_text("utf-8").partition("## What is kept")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {name.strip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)}
-    ours = {"heart-failure.toml", "run.json"}  # run.json: see COMING
+    ours = {"heart-failure.toml"}
     there = {path.name for path in (followed.folder / "site").iterdir()} - ours
     assert {name for name in there if not name.endswith(".lock")} <= named
     kept = {"ledger.sqlite", "site.key", "parts.txt", "withdrawn.txt", "audit.jsonl", "node.key"}
@@ -308,7 +312,7 @@ def test_every_flag_in_the_table_is_one_of_init():
     named = set(re.findall(r"`(--[a-z-]+)`", table))
     options = {option for param in VERBS["init"].params for option in param.opts}
     assert named <= options
-    assert options - named <= {"--monitor", "folder"}
+    assert options - named <= {"folder"}
 
 
 def test_a_command_that_does_not_exist_is_noticed():
