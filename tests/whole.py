@@ -317,6 +317,7 @@ def begun(whole: Whole, name: str, *, rounds: int = 1) -> tuple[Path, Watched]:
     """A study that needs every site in each of its rounds."""
     strategy = {"kind": "fedavg", "minimum_sites": len(whole.names), "timeout": 180}
     study = whole.write_study(name=name, rounds=rounds, strategy=strategy)
+    whole.approve(study)
     whole.prepare(study)
     return study, whole.study("run", study)
 

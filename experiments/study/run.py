@@ -19,6 +19,7 @@ from tasks.study import Study
 
 POLL_SECONDS = 0.2
 ASK_SECONDS = 2.0
+LAST_SECONDS = 15.0
 MOST_DEATHS = 3
 """Of the coordinator's process in a row, without a round between them."""
 
@@ -152,7 +153,14 @@ class _Following:
                 f"{self._ended['reason']}; fedward study resume {self._folder.name} goes on from "
                 "the last round"
             )
+        self._see_delivered()
         return outcome(self._config, self._folder, self._events)
+
+    def _see_delivered(self) -> None:
+        """Gives the study's process a moment to tell MLflow the rest."""
+        end = time.monotonic() + LAST_SECONDS
+        while waiting(self._folder) and runs.running(self._folder) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
 
     def _finished(self) -> bool:
         return self._ended is not None and self._ended["reason"] is None

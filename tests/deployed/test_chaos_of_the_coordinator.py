@@ -23,9 +23,8 @@ SITES = ("ash", "birch")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Iterator[Whole]:
-    """Two sites that let any study in."""
-    changes = {"epsilon": 1000.0, "studies": '"any"'}
-    with deployed(tmp_path_factory.mktemp("chaos"), names=SITES, **changes) as made:
+    """Two sites with privacy for many studies."""
+    with deployed(tmp_path_factory.mktemp("chaos"), names=SITES, epsilon=1000.0) as made:
         yield made
 
 
