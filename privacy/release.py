@@ -125,7 +125,7 @@ class ReleaseHeader(Spec):
     noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     sample_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
-    attempt: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    attempt: Annotated[int, Field(ge=1, le=1000)] | None = None
     tally_receipt: _Receipt | None = None
     tally_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 

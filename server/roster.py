@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from flwr.serverapp import Grid
 
 from privacy import wire
-from privacy.errors import SiteError
+from privacy.errors import SiteError, StillPreparing
 from privacy.fingerprint import code_fingerprint
 from privacy.release import Hello, Request, RequestHeader
 from server.exchange import Asked, Reply, content_of
@@ -26,6 +26,7 @@ LOG = logging.getLogger("fedward.server")
 
 APPEAR_SECONDS = 120.0
 LOOK_SECONDS = 0.5
+PREPARING = f"{StillPreparing.__name__}:"
 LONGEST_PAUSE = 600.0
 """Seconds between two questions to a site that keeps refusing, at most."""
 
@@ -79,7 +80,8 @@ class Roster:
         self._study, self._grid, self._journal = study, grid, journal
         self._patience, self._admitted = patience, admitted
         self._asked = Asked(grid)
-        self._there: set[int] = set()
+        self._there: dict[int, str] = {}
+        self._barred: set[str] = set()
         self._nodes: dict[str, int] = {}
         self._offers: dict[str, tuple[int, Hello]] = {}
         self._pauses: dict[int, tuple[float, float]] = {}
@@ -93,7 +95,15 @@ class Roster:
     @property
     def present(self) -> dict[str, int]:
         """The node of each site that takes part and is there, in order of name."""
-        return {name: node for name, node in sorted(self._nodes.items()) if node in self._there}
+        return {
+            name: node
+            for name, node in sorted(self._nodes.items())
+            if node in self._there and name not in self._barred
+        }
+
+    def bar(self, name: str) -> None:
+        """Asks a site for nothing more until the study is resumed: each question may be charged."""
+        self._barred.add(name)
 
     def gather(self) -> None:
         """Waits for the study's first sites, and settles the encoder that it is made with."""
@@ -115,7 +125,7 @@ class Roster:
     def look(self) -> None:
         """Finds out who came and who went; never waits."""
         names, before = set(self._nodes), set(self.present)
-        self._there = set(self._grid.get_node_ids())
+        self._see()
         if self.patient:
             self._ask()
             self._listen()
@@ -137,11 +147,15 @@ class Roster:
     def _appear(self) -> None:
         """Waits for nodes where each is asked once: what is not there by then is not asked."""
         end = time.monotonic() + APPEAR_SECONDS
-        self._there = set(self._grid.get_node_ids())
+        self._see()
         while not self.patient and len(self._there) < self._wanted() and time.monotonic() < end:
             time.sleep(LOOK_SECONDS)
-            self._there = set(self._grid.get_node_ids())
+            self._see()
         self._ask()
+
+    def _see(self) -> None:
+        """The nodes that are there, with the name under which each one's key was enrolled."""
+        self._there = {node.node_id: node.name for node in self._grid.get_nodes()}
 
     def _gathered(self, *, late: bool) -> bool:
         if not self.patient:
@@ -170,12 +184,12 @@ class Roster:
     def _ask(self) -> None:
         """Says hello to nodes that were not asked yet, or long enough ago."""
         if self.patient:
-            self._there = set(self._grid.get_node_ids())
+            self._see()
         now = time.monotonic()
         busy = self._asked.nodes | set(self._nodes.values())
         busy |= {node for node, _ in self._offers.values()}
         busy |= {node for node, (due, _) in self._pauses.items() if now < due}
-        new = sorted(self._there - busy)
+        new = sorted(self._there.keys() - busy)
         if new:
             header = RequestHeader(
                 study=self._study.canonical(), code=code_fingerprint(), encoder=self.encoder
@@ -195,7 +209,8 @@ class Roster:
             try:
                 self._offer(reply)
             except SiteError as error:
-                self._refused(reply.node, error.site or f"node {reply.node}", str(error))
+                name = self._there.get(reply.node) or error.site or f"node {reply.node}"
+                self._refused(reply.node, name, str(error))
         if self.encoder is not None:
             self._consider()
         return came
@@ -208,7 +223,12 @@ class Roster:
         """
         hello = wire.unpack_hello(content_of(reply))
         there = self._nodes.get(hello.site) in self._there
-        if hello.code != code_fingerprint():
+        enrolled = self._there.get(reply.node) or hello.site
+        if hello.site != enrolled:
+            # Only the name at the key is the coordinator's own.
+            reason = f"is enrolled as {enrolled}, but its site.toml says {hello.site}"
+            self._refused(reply.node, enrolled, reason)
+        elif hello.code != code_fingerprint():
             self._refused(reply.node, hello.site, "runs another version of the code")
         elif hello.site in self._offers or there:
             self._refused(reply.node, hello.site, "two nodes say that they are this site")
@@ -232,8 +252,9 @@ class Roster:
         self._offers.clear()
 
     def _refused(self, node: int, site: str, reason: str) -> None:
-        pause = min(2 * self._pauses[node][1], LONGEST_PAUSE) if node in self._pauses else None
-        pause = self._patience.again if pause is None else pause
+        pause = self._patience.again
+        if node in self._pauses and not reason.startswith(PREPARING):
+            pause = min(2 * self._pauses[node][1], LONGEST_PAUSE)
         # Where nobody is asked again, never.
         due = time.monotonic() + pause if self.patient else float("inf")
         self._pauses[node] = (due, pause)

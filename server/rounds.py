@@ -30,6 +30,7 @@ from server import strategy as strategies
 from server.checkpoint import (
     FINAL,
     Checkpoint,
+    CheckpointBroken,
     State,
     latest_checkpoint,
     save_checkpoint,
@@ -52,6 +53,10 @@ ATTEMPTS = 3
 
 class TooFewSites(Exception):
     """Fewer good sites than the study needs."""
+
+
+class Unfit(ReleaseBlocked):
+    """A reply after which the site is asked for nothing more before the study is resumed."""
 
 
 @dataclass(slots=True)
@@ -86,8 +91,6 @@ class Rounds:
             TooFewSites: Too few sites took part, or remained.
             CheckpointBroken: The study cannot go on from where it was.
         """
-        reason: str | None = "the coordinator failed; its log says why"
-        final = self.folder / FINAL
         try:
             weights, done = self._begin()
             self._enough(len(self._roster.present))
@@ -96,16 +99,27 @@ class Rounds:
             for hello in self._roster.sites.values():
                 self._admitted(hello)
             weights = self._rounds(weights, done)
-            save_weights(final, weights)
-            reason = None
-        except TooFewSites as error:
-            reason = str(error)
+        except (TooFewSites, CheckpointBroken) as error:
+            self._end(str(error))
             raise
-        finally:
-            if self._started:
-                self.outbox.end(failed=reason is not None)
-            self.journal.write("end", weights=str(final) if reason is None else None, reason=reason)
+        except (KeyboardInterrupt, SystemExit):
+            self._end("it was stopped")
+            raise
+        except Exception:
+            # No end: the study is broken off, and whoever watches has it go on.
+            self._log_end(failed=True)
+            raise
+        self._end(None)
         return weights
+
+    def _end(self, reason: str | None) -> None:
+        self._log_end(failed=reason is not None)
+        weights = str(self.folder / FINAL) if reason is None else None
+        self.journal.write("end", weights=weights, reason=reason)
+
+    def _log_end(self, *, failed: bool) -> None:
+        if self._started:
+            self.outbox.end(failed=failed)
 
     def _begin(self) -> tuple[Weights, int]:
         """Finds out where the study stands and who takes part; the weights and their round."""
@@ -143,7 +157,11 @@ class Rounds:
             weights = strategies.aggregate(strategy, number, updates)
             self._keep(number, weights, releases)
             before = now
-        self._report(before, self._answers(before, weights, MessageType.EVALUATE))
+        save_weights(self.folder / FINAL, weights)
+        answers = self._answers(before, weights, MessageType.EVALUATE)
+        # Before it is reported: a study that goes on asks once more.
+        self._enough(len(answers))
+        self._report(before, answers)
         return weights
 
     def _train(self, now: Cost, weights: Weights) -> dict[str, Release]:
@@ -154,21 +172,23 @@ class Rounds:
         """
         good = self._answers(now, weights, MessageType.TRAIN)
         self._enough(len(good))
-        for name in self._roster.sites:
+        for name in sorted({name for name, number in self._asks if number == now.number}):
             asked = self._asks[name, now.number]
             if name in good:
                 asked = good[name].header.attempt or asked
-            if asked:
-                # Also of a site whose reply was lost or refused: it may have been charged, and
-                # what is reported must not be less than what was spent.
-                self._charges.setdefault(name, {})[now.number] = asked
+            # Also of a site whose reply was lost or refused, or which is not here any more: it may
+            # have been charged, and what is reported must not be less than what was spent.
+            self._charges.setdefault(name, {})[now.number] = asked
         return good
 
     def _answers(self, now: Cost, weights: Weights, message_type: str) -> dict[str, Release]:
         """Every good reply by site, in order of name, whatever order they came in."""
         fewest = self.study.strategy.minimum_sites
         good: dict[str, Release] = {}
-        for _ in range(ATTEMPTS if self._roster.patient else 1):
+        for attempt in range(ATTEMPTS if self._roster.patient else 1):
+            if attempt:
+                # Each attempt may be charged: what keeps a site from answering needs time to go.
+                time.sleep(self.patience.again * attempt)
             self._roster.wait(fewest)
             silent = [name for name in self._roster.present if name not in good]
             good |= self._ask(now, weights, message_type, silent)
@@ -204,6 +224,8 @@ class Rounds:
             except SiteError as error:
                 LOG.warning("round %d: %s: %s", now.number, name, error)
                 self.journal.write("refused", site=name, round=now.number, reason=str(error))
+                if isinstance(error, Unfit):
+                    self._roster.bar(name)
                 continue
             now.bytes_up += wire.count_bytes(came)
             good[name] = release
@@ -220,9 +242,9 @@ class Rounds:
         if (header.site, header.round) != (name, round):
             raise ReleaseBlocked("the reply is another site's or another round's")
         if (header.code, header.encoder) != (hello.code, hello.encoder):
-            raise ReleaseBlocked("the site changed its code or encoder during the study")
+            raise Unfit("the site changed its code or encoder during the study")
         if header.declared_patients != hello.declared_patients:
-            raise ReleaseBlocked("the site changed its declared patients during the study")
+            raise Unfit("the site changed its declared patients during the study")
         wrong = tallies.implausible(tallies.by_name(release.tallies))
         if wrong is not None:
             raise ReleaseBlocked(wrong)
@@ -231,7 +253,7 @@ class Rounds:
         if trains and _spend(release) != self.study.spend(round):
             raise ReleaseBlocked("the site charged something else than the study says")
         if trains and (header.receipt or 0) <= self._receipts.get(name, 0):
-            raise ReleaseBlocked(
+            raise Unfit(
                 "the site's ledger has gone back behind an earlier round: it was lost, or an old "
                 "copy was put in its place; the site must restore it"
             )
@@ -259,13 +281,19 @@ class Rounds:
         save_checkpoint(self.folder, Checkpoint(state, weights, came))
 
     def _report(self, of: Cost, releases: dict[str, Release]) -> None:
-        spent = {name: self._spent(name, of.number) for name in self._roster.sites}
+        names = sorted({*self._roster.sites, *self._charges})
+        spent = {name: self._spent(name, of.number) for name in names}
         report(self.study, self.journal, self.outbox, of=of, releases=releases, spent=spent)
 
     def _spent(self, name: str, through: int) -> list[Spend]:
         """What the study has cost a patient of this site at most, up to a round."""
         rounds = sorted(self._charges.get(name, {}).items())
-        return [self.study.spend(n) for n, times in rounds if n <= through for _ in range(times)]
+        return [
+            spend
+            for number, times in rounds
+            if number <= through
+            for spend in [self.study.spend(number)] * times
+        ]
 
     def _header(self, round: int) -> RequestHeader:
         return RequestHeader(

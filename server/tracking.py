@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,18 +213,24 @@ class _Delivery:
         from mlflow.entities import Metric
 
         site, at, step = line["site"], line["at"], line["step"]
+        run = self._state.parent if site is None else self._state.children.get(site)
+        if run is None:
+            return  # MLflow refused the site's run for good
         self._client.log_batch(
-            self._state.parent if site is None else self._state.children[site],
+            run,
             metrics=[Metric(key, value, at, step) for key, value in line["values"].items()],
         )
 
     def _status(self, line: Mapping[str, Any]) -> None:
         status = line["status"]
         for run in (*self._state.children.values(), self._state.parent):
-            if status == "RUNNING":
-                self._client.update_run(run, status=status)
-            else:
-                self._client.set_terminated(run, status, end_time=line["at"])
+            self._once(partial(self._set, run, status), line)
+
+    def _set(self, run: str, status: str, line: Mapping[str, Any]) -> None:
+        if status == "RUNNING":
+            self._client.update_run(run, status=status)
+        else:
+            self._client.set_terminated(run, status, end_time=line["at"])
 
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)

@@ -45,7 +45,7 @@ def _superlink(config: ServerConfig, say: Callable[[str], None]) -> Child:
         try:
             sites = read_sites(config.at(config.sites))
             changes = synchronize(config, sites)
-        except (ControlFailed, ValueError):
+        except (ControlFailed, OSError, ValueError):
             return False
         for name in changes.registered:
             say(f"SuperLink lets in {name}")

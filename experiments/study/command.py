@@ -61,6 +61,9 @@ def run(  # noqa: PLR0917 - typer passes them by name
         float,
         typer.Option(min=0.01, help="Minutes to wait for them; then enough must do, or it stops."),
     ] = 10.0,
+    again: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--again", help="Also where this very study was launched before.")
+    ] = False,
     detach: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option("--detach", help="Do not watch it.")
     ] = False,
@@ -68,11 +71,20 @@ def run(  # noqa: PLR0917 - typer passes them by name
 ) -> None:
     """Run a study on the sites that are enrolled, and watch it to its end."""
     from experiments.study.run import begin
+    from server.deployment import runs
     from server.deployment.sites import read_sites
     from tasks.study import Study
 
     with _opened(superlink) as config:
         asked = Study.read(study)
+        same = [folder for folder in runs.runs(config)
+                if runs.read_launch(folder).digest == asked.digest]  # fmt: skip
+        if same and not again:
+            _fail(
+                f"this very study was launched as {same[-1].name}: fedward study resume goes on "
+                "with it; a second run spends each site's privacy once more, as far as sites let "
+                "it, and wants --again"
+            )
         wanted = sites or len(read_sites(config.at(config.sites)))
         if not wanted:
             _fail("nobody is enrolled; fedward server enrol lets a site in")
@@ -127,14 +139,14 @@ def status(superlink: SuperLink = Path("server.toml"), json: JsonFile = None) ->
 @app.command()
 def stop(run: RunName = "", superlink: SuperLink = Path("server.toml")) -> None:
     """Stop a study; it can be resumed from its last round."""
-    from server.deployment import control, runs
+    from server.deployment import runs
 
     with _opened(superlink) as config:
         folder = runs.find(config, run)
         numbers = runs.read_launch(folder).submitted
         if not numbers or runs.progress(folder).state == "finished":
             _fail(f"{folder.name} does not run")
-        control.stop(config, numbers[-1])
+        runs.stop(config, folder)
         typer.echo(f"stopped: {folder.name}; what a site is doing for it at this moment, it ends")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from privacy.files import locked
 from privacy.spec import Spec
 from server.deployment import control, runs
 from server.deployment.config import ServerConfig
@@ -149,12 +150,12 @@ class _Following:
             if self._ended is None and self._died(alive=alive):
                 self._go_on()
         if self._ended["reason"] is not None:
-            raise StudyStopped(
-                f"{self._ended['reason']}; fedward study resume {self._folder.name} goes on from "
-                "the last round"
-            )
+            raise StudyStopped(self._said(self._ended["reason"]))
         self._see_delivered()
         return outcome(self._config, self._folder, self._events)
+
+    def _said(self, reason: str) -> str:
+        return f"{reason}; fedward study resume {self._folder.name} goes on from the last round"
 
     def _see_delivered(self) -> None:
         """Gives the study's process a moment to tell MLflow the rest."""
@@ -196,6 +197,8 @@ class _Following:
         return how is not None
 
     def _go_on(self) -> None:
+        if (self._folder / runs.STOPPED).exists():
+            raise StudyStopped(self._said("it was stopped"))
         self._deaths += 1
         if self._deaths > MOST_DEATHS:
             logs = self._config.at(Path("logs/superexec.log"))
@@ -206,16 +209,32 @@ class _Following:
 
 
 def resubmit(config: ServerConfig, folder: Path, number: int | None) -> int:
-    """Submits a run again; the SuperLink may think that the last submission still runs.
+    """Submits a run again, unless somebody else has; the SuperLink may think that it still runs.
+
+    Args:
+        config: The coordinator's.
+        folder: The run's.
+        number: Of its last submission, as far as the caller knows.
+
+    Returns:
+        Flower's number of the run.
 
     Raises:
         ControlFailed: The SuperLink does not take it.
     """
+    with locked(folder / "resubmit.lock", exclusive=True):
+        latest = runs.read_launch(folder).submitted
+        if number is not None and latest and latest[-1] != number:
+            return latest[-1]
+        return _resubmitted(config, folder)
+
+
+def _resubmitted(config: ServerConfig, folder: Path) -> int:
     end = time.monotonic() + 60
     while True:
         try:
-            if number is not None:
-                control.stop(config, number)
+            for earlier in runs.read_launch(folder).submitted:
+                control.stop(config, earlier)
             return runs.start(config, folder)
         except ControlFailed:
             # It may be on its way back, too.

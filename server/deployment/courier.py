@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from privacy.process import end_with_parent
@@ -19,18 +20,20 @@ LOOK_SECONDS = 5.0
 LONGEST_WAIT = 60.0
 
 
-def deliver_all(config: ServerConfig) -> dict[str, int]:
-    """Delivers what waits of studies that do not run; how many lines of each run.
+def deliver_all(config: ServerConfig) -> Iterator[tuple[str, int | Exception]]:
+    """Delivers what waits of studies that do not run.
 
-    Raises:
-        Exception: Whatever MLflow raises; what was delivered before counts.
+    Yields:
+        The name of each such run, and how many lines were delivered or what MLflow raised: one run
+        that it does not take holds up no other.
     """
-    done = {}
     for folder in runs(config):
         if waiting(folder) and not running(folder):
             artifacts = config.at(config.runs) / "mlflow-artifacts"
-            done[folder.name] = deliver(folder, uri=config.tracking_uri, artifacts=artifacts)
-    return done
+            try:
+                yield folder.name, deliver(folder, uri=config.tracking_uri, artifacts=artifacts)
+            except Exception as error:  # noqa: BLE001 - MLflow must never stop the coordinator
+                yield folder.name, error
 
 
 def main() -> None:
@@ -42,16 +45,19 @@ def main() -> None:
     if given.parent is not None:
         end_with_parent(given.parent)
     config = ServerConfig.read(given.config)
-    wait, failing = LOOK_SECONDS, False
+    wait, failing = LOOK_SECONDS, set[str]()
     while True:
-        try:
-            for run, lines in deliver_all(config).items():
-                print(f"delivered {lines} entries of {run}", flush=True)
-            wait, failing = LOOK_SECONDS, False
-        except Exception as error:  # noqa: BLE001 - MLflow must never stop the coordinator
-            if not failing:
-                print(f"MLflow does not answer: {type(error).__name__}", flush=True)
-            wait, failing = min(2 * wait, LONGEST_WAIT), True
+        failed = set()
+        for run, came in deliver_all(config):
+            if isinstance(came, int):
+                print(f"delivered {came} entries of {run}", flush=True)
+                continue
+            failed.add(run)
+            if run not in failing:
+                what = getattr(came, "error_code", "") or type(came).__name__
+                print(f"MLflow does not take {run} ({what}); it is tried again", flush=True)
+        failing = failed
+        wait = min(2 * wait, LONGEST_WAIT) if failed else LOOK_SECONDS
         time.sleep(wait)
 
 

@@ -12,13 +12,14 @@ from pydantic import Field
 
 from privacy.files import locked, write_new
 from privacy.spec import Spec
+from server.deployment import control
 from server.deployment.config import ServerConfig
-from server.deployment.control import submit
+from server.deployment.control import ControlFailed
 from server.journal import FILE as JOURNAL
 from server.journal import Follower
 from tasks.study import Study
 
-LAUNCH, STUDY, LOCK = "launch.json", "study.json", "run.lock"
+LAUNCH, STUDY, LOCK, STOPPED = "launch.json", "study.json", "run.lock", "stopped"
 State = Literal["submitted", "running", "finished", "stopped", "broken off"]
 
 
@@ -89,8 +90,14 @@ def start(config: ServerConfig, folder: Path) -> int:
     Raises:
         ControlFailed: The SuperLink does not take it.
     """
+    with locked(folder / "launch.lock", exclusive=True):
+        return _start(config, folder)
+
+
+def _start(config: ServerConfig, folder: Path) -> int:
     launched = read_launch(folder)
-    number = submit(
+    (folder / STOPPED).unlink(missing_ok=True)
+    number = control.submit(
         config,
         {
             "study": str(folder / STUDY),
@@ -107,6 +114,22 @@ def start(config: ServerConfig, folder: Path) -> int:
     draft.write_text(again.model_dump_json(), "utf-8")
     draft.replace(folder / LAUNCH)
     return number
+
+
+def stop(config: ServerConfig, folder: Path) -> None:
+    """Stops a run, so that nobody who watches has it go on; `start` starts it again.
+
+    Raises:
+        ControlFailed: The SuperLink does not answer; then nothing was stopped.
+    """
+    marker = folder / STOPPED
+    marker.touch(mode=0o600)
+    try:
+        for number in read_launch(folder).submitted:
+            control.stop(config, number)
+    except ControlFailed:
+        marker.unlink()
+        raise
 
 
 def read_launch(folder: Path) -> Launch:
@@ -144,7 +167,8 @@ def progress(folder: Path) -> Progress:
 def running(folder: Path) -> bool:
     """Whether a process runs the study at this moment."""
     try:
-        with locked(folder / LOCK, exclusive=True, wait=0):
+        # Not exclusive: others who look at the same moment are not the study.
+        with locked(folder / LOCK, exclusive=False, wait=0):
             return False
     except TimeoutError:
         return True
@@ -181,6 +205,8 @@ def _state(folder: Path, events: list[dict[str, Any]]) -> tuple[State, str | Non
         return ("finished", None) if reason is None else ("stopped", reason)
     if running(folder):
         return "running", None
+    if (folder / STOPPED).exists():
+        return "stopped", "by fedward study stop"
     return ("broken off" if last else "submitted"), None
 
 

@@ -43,7 +43,7 @@ def test_a_supernode_dies(whole):
         ("privacy.ledger Ledger.reserve before", 1),
         ("privacy.ledger Ledger.reserve after", 2),
         # The answer was kept: the second question is answered with it.
-        ("client.app _left after", 1),
+        ("client.app _answer after", 1),
     ],
     ids=["before the charge", "after the charge", "after the release"],
 )

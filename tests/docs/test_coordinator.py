@@ -31,7 +31,7 @@ class Followed:
     def here(self, word: str) -> str:
         """What the page writes, on this machine."""
         for there, here in {
-            "/var/lib/fedward-coordinator": self.whole.folder / "c",
+            "/var/lib/fedward-coordinator/server": self.whole.folder / "c",
             "fed.example.org": "127.0.0.1",
             "http://127.0.0.1:5000": self.whole.mlflow.uri,
             "study.toml": self.study,
@@ -85,7 +85,7 @@ class Followed:
 
     def broken_off(self, server: Path) -> None:
         """A second run of the study, which was stopped."""
-        for verb in (["run", self.study, "--detach"], ["stop"]):
+        for verb in (["run", self.study, "--again", "--detach"], ["stop"]):
             shown = fedward(self.whole.folder, "study", *verb, "--server", server)
             assert shown.returncode == 0, shown.stderr
 

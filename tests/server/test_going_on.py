@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from flwr.app import Message
 from standins import NAMES, Sites
 
 from experiments.simulate.in_process import FIRST_NODE_ID, InProcessGrid, _identity
+from privacy import accounting
 from privacy.errors import StudyRefused
 from server import checkpoint, roster
 from server.journal import Follower, Journal
@@ -278,19 +280,81 @@ def test_a_round_that_fails_three_times_ends_the_study(tmp_path):
     assert folder.events("round")[-1]["epsilons"]["ash"] > 8
 
 
-def test_a_site_whose_ledger_went_back_is_refused(folder):
+def test_a_site_whose_ledger_went_back_is_asked_for_nothing_more_before_it_is_resumed(tmp_path):
+    strategy = {"kind": "fedavg", "minimum_sites": 2}
+    study = Study.parse_table(study_table(rounds=8, strategy=strategy), where="eight")
+    folder = Folder(study, tmp_path, Keeping(study))
+    receipts = iter(range(1, 100))
+
     def forgets(content):
+        """From round 4 on the ledger counts from 1 again, and climbs."""
         said = json.loads(content["header"]["json"])
-        content["header"]["json"] = json.dumps(
-            said | {"receipt": 1}, sort_keys=True, separators=(",", ":")
-        )
+        if said["round"] > 3 and said["receipt"]:
+            said["receipt"] = next(receipts)
+        content["header"]["json"] = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return content
 
-    folder.sites.wrong |= {"cedar": forgets, "round": 2}
+    folder.sites.wrong["cedar"] = forgets
+    folder.run(PATIENT)
+    (said,) = folder.events("refused")
+    assert (said["site"], said["round"]) == ("cedar", 4)
+    assert said["reason"].startswith("the site's ledger has gone back behind an earlier round")
+    asked = [event["round"] for event in folder.events("asked") if "cedar" in event["sites"]]
+    assert asked == [1, 2, 3, 4]
+
+
+def test_a_node_that_gives_another_name_than_its_keys_is_left_out(folder):
+    folder.sites.wrong["ash_hello"] = {"site": "birch"}
+    names = dict(enumerate(NAMES, FIRST_NODE_ID))
+    folder.grid.get_nodes = lambda: [
+        SimpleNamespace(node_id=node, name=names[node]) for node in folder.grid.get_node_ids()
+    ]
     folder.run()
     (said,) = folder.events("refused")
-    assert (said["site"], said["round"]) == ("cedar", 2)
-    assert said["reason"].startswith("the site's ledger has gone back behind an earlier round")
+    assert (said["site"], said["reason"]) == (
+        "ash", "is enrolled as ash, but its site.toml says birch"
+    )  # fmt: skip
+    assert {tuple(event["sites"]) for event in folder.events("asked")} == {NAMES[1:]}
+
+
+def test_who_was_asked_before_a_crash_and_is_away_after_it_counts_as_charged(
+    study, tmp_path, monkeypatch
+):
+    folder = Folder(study, tmp_path, Keeping(study))
+    with monkeypatch.context() as patch:
+        Death(patch, 20, before=True)  # in round 1, before its checkpoint
+        with pytest.raises(Killed):
+            folder.run(PATIENT)
+    assert folder.events("asked")
+    assert folder.sites.charged["ash", 1] == 1
+    folder.grid.there = lambda number: NAMES[1:] if number < 2 else NAMES
+    folder.run(Patience(sites=3, seconds=3, again=0.05))
+    spent = folder.events("round")[-1]["epsilons"]
+    assert spent["ash"] > 0
+    rounds = {number for name, number in folder.sites.charged if name == "ash"}
+    assert rounds == {1, 3}
+    spends = [study.spend(number) for number in sorted(rounds)]
+    assert spent["ash"] == pytest.approx(accounting.epsilon(spends, delta=1e-5))
+
+
+def test_a_last_evaluation_that_nobody_answers_is_asked_for_again(folder):
+    answers = folder.sites.release
+    folder.sites.deaf = True
+
+    def release(message, context, *, trains):
+        if not trains and folder.sites.deaf:
+            raise RuntimeError("nobody is here")
+        return answers(message, context, trains=trains)
+
+    folder.sites.release = release
+    with pytest.raises(TooFewSites):
+        folder.run()
+    assert [event["number"] for event in folder.events("round")] == [0, 1, 2]
+    folder.sites.deaf = False
+    folder.run()
+    assert [event["number"] for event in folder.events("round")] == [0, 1, 2, 3]
+    assert folder.events("round")[-1]["metrics"]["patients"]
+    assert [event["reason"] for event in folder.events("end")][-1] is None
 
 
 def test_who_changes_the_declared_patients_cannot_go_on(study, tmp_path, monkeypatch):
