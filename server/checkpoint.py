@@ -44,6 +44,9 @@ class State(Spec):
         charges: By site and round, how often the site was charged at most.
         receipts: The latest charge's number in each site's ledger. It never falls but where a
             ledger was lost.
+        bytes_down: That the round sent to all sites.
+        bytes_up: That came from them.
+        seconds: That it took so far: its metrics come with the next round.
     """
 
     study: str
@@ -52,6 +55,9 @@ class State(Spec):
     sites: dict[str, Hello] = {}
     charges: dict[str, dict[int, int]] = {}
     receipts: dict[str, int] = {}
+    bytes_down: int = 0
+    bytes_up: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

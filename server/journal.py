@@ -11,6 +11,7 @@ Every event says `at`, the time in UTC.
 | `site` | `site`, `declared_patients`: takes part from now on |
 | `left`, `back` | `site`: its node went away, or came back |
 | `refused` | `site` or `node`, `round`, `reason` |
+| `rests` | `site`, `every`: it missed rounds and is asked for every fourth one only |
 | `asked` | `round`, `sites`: each may be charged for it |
 | `reply` | `site`, `round`, `update` (false: tallies alone) |
 | `round` | `number` (0: untrained), `metrics`, `sites`, `epsilon`, `epsilons`, `bytes_down`,

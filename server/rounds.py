@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +51,10 @@ ATTEMPTS = 3
 """How often those who did not answer are asked for a round, where too few did."""
 
 
+MISSES, SELDOM = 2, 4
+"""A site that missed so many rounds in a row is asked for every fourth one only."""
+
+
 class TooFewSites(Exception):
     """Fewer good sites than the study needs."""
 
@@ -83,6 +87,7 @@ class Rounds:
     _receipts: dict[str, int] = field(default_factory=dict)
     _started: bool = False
     _asks: Counter[tuple[str, int]] = field(default_factory=Counter)
+    _missed: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> Weights:
         """Runs every round that is not done; returns the final weights.
@@ -92,13 +97,13 @@ class Rounds:
             CheckpointBroken: The study cannot go on from where it was.
         """
         try:
-            weights, done = self._begin()
+            weights, before = self._begin()
             self._enough(len(self._roster.present))
             self.outbox.start(self.study)
             self._started = True
             for hello in self._roster.sites.values():
                 self._admitted(hello)
-            weights = self._rounds(weights, done)
+            weights = self._rounds(weights, before)
         except (TooFewSites, CheckpointBroken) as error:
             self._end(str(error))
             raise
@@ -121,7 +126,7 @@ class Rounds:
         if self._started:
             self.outbox.end(failed=failed)
 
-    def _begin(self) -> tuple[Weights, int]:
+    def _begin(self) -> tuple[Weights, Cost]:
         """Finds out where the study stands and who takes part; the weights and their round."""
         last = latest_checkpoint(self.folder, study=self.study.digest)
         state = State(study=self.study.digest, round=0) if last is None else last.state
@@ -144,18 +149,19 @@ class Rounds:
             encoder=state.encoder,
         )
         self._roster.gather()
-        return (self.study.initial() if last is None else last.weights), state.round
+        began = time.monotonic() - state.seconds
+        cost = Cost(state.round, began, state.bytes_down, state.bytes_up)
+        return (self.study.initial() if last is None else last.weights), cost
 
-    def _rounds(self, weights: Weights, done: int) -> Weights:
+    def _rounds(self, weights: Weights, before: Cost) -> Weights:
         strategy = strategies.build(self.study.strategy)
-        before = Cost(done, time.monotonic())
-        for number in range(done + 1, self.study.rounds + 1):
+        for number in range(before.number + 1, self.study.rounds + 1):
             now = Cost(number, time.monotonic())
             releases = self._train(now, weights)
             self._report(before, releases)
             updates = [release for release in releases.values() if release.update]
             weights = strategies.aggregate(strategy, number, updates)
-            self._keep(number, weights, releases)
+            self._keep(now, weights, releases)
             before = now
         save_weights(self.folder / FINAL, weights)
         answers = self._answers(before, weights, MessageType.EVALUATE)
@@ -191,10 +197,27 @@ class Rounds:
                 time.sleep(self.patience.again * attempt)
             self._roster.wait(fewest)
             silent = [name for name in self._roster.present if name not in good]
-            good |= self._ask(now, weights, message_type, silent)
+            awake = [name for name in silent if not self._rests(name, now.number)]
+            # Who rests is asked all the same where it is needed.
+            enough = len(good) + len(awake) >= fewest
+            good |= self._ask(now, weights, message_type, awake if enough else silent)
             if len(good) >= fewest:
                 break
+        if message_type == MessageType.TRAIN:
+            self._count_misses(now.number, good)
         return {name: good[name] for name in sorted(good)}
+
+    def _rests(self, name: str, round: int) -> bool:
+        """Whether a site is left alone in a round: who never answers is charged each time."""
+        return self._roster.patient and self._missed[name] >= MISSES and round % SELDOM != 0
+
+    def _count_misses(self, round: int, good: Mapping[str, Release]) -> None:
+        for name in good:
+            self._missed[name] = 0
+        for name in sorted({n for n, number in self._asks if number == round} - set(good)):
+            self._missed[name] += 1
+            if self._missed[name] == MISSES and self._roster.patient:
+                self.journal.write("rests", site=name, every=SELDOM)
 
     def _ask(
         self, now: Cost, weights: Weights, message_type: str, sites: Iterable[str]
@@ -263,16 +286,19 @@ class Rounds:
         if self._started:
             self.outbox.site(hello.site, hello.declared_patients)
 
-    def _keep(self, number: int, weights: Weights, releases: dict[str, Release]) -> None:
+    def _keep(self, now: Cost, weights: Weights, releases: dict[str, Release]) -> None:
         """Writes the checkpoint of a round."""
         self._receipts |= {name: of.header.receipt or 0 for name, of in releases.items()}
         state = State(
             study=self.study.digest,
-            round=number,
+            round=now.number,
             encoder=self._roster.encoder,
             sites=self._roster.sites,
             charges=self._charges,
             receipts=self._receipts,
+            bytes_down=now.bytes_down,
+            bytes_up=now.bytes_up,
+            seconds=time.monotonic() - now.began,
         )
         came = {
             name: {tally.name: tally.sums for tally in release.tallies}

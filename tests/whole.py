@@ -135,7 +135,7 @@ class Whole:
         self.typed("server", "init", self.folder / "c", *ports, *uri)
         for name in self.names:
             self.make_site(name, **changes)
-            self.typed("server", "enrol", name, self.folder / name / "node.key.pub", *self.server)
+            self.enrol(name)
         if self.mlflow:
             self.mlflow.start()
 
@@ -172,22 +172,30 @@ class Whole:
     def start(self, *names: str) -> None:
         """Starts the daemons, and waits until all sites are connected."""
         for name in names or ("coordinator", *self.names):
-            folder = self.folder / f"at-{name}"
-            folder.mkdir(exist_ok=True)
-            if name == "coordinator":
-                self.daemons[name] = Daemon.start(folder, "server", "run", *self.server)
-                self.daemons[name].says("SuperLink answers")
-            else:
-                site = ["--site", self.site_file(name)]
-                watched = {
-                    "PYTHONPATH": f"{ROOT}:{GUARD}",
-                    "FEDWARD_TEST_TARGETS": str(folder / "targets.jsonl"),
-                    "FEDWARD_TEST_STRIKE": str(self.strike(name)),
-                }
-                self.daemons[name] = Daemon.start(folder, "site", "run", *site, **watched)
+            self.start_one(name)
         for name in names or self.names:
             if name != "coordinator":
                 self.daemons[name].says("node connected; waits for studies", seconds=120)
+
+    def start_one(self, name: str) -> None:
+        """Starts a daemon; waits for nothing but that the SuperLink answers."""
+        folder = self.folder / f"at-{name}"
+        folder.mkdir(exist_ok=True)
+        if name == "coordinator":
+            self.daemons[name] = Daemon.start(folder, "server", "run", *self.server)
+            self.daemons[name].says("SuperLink answers")
+            return
+        watched = {
+            "PYTHONPATH": f"{ROOT}:{GUARD}",
+            "FEDWARD_TEST_TARGETS": str(folder / "targets.jsonl"),
+            "FEDWARD_TEST_STRIKE": str(self.strike(name)),
+        }
+        site = ["--site", self.site_file(name)]
+        self.daemons[name] = Daemon.start(folder, "site", "run", *site, **watched)
+
+    def enrol(self, name: str) -> None:
+        """Lets a site in."""
+        self.typed("server", "enrol", name, self.folder / name / "node.key.pub", *self.server)
 
     def strike(self, name: str) -> Path:
         """What is to happen to a site's training process; see tests/guard."""

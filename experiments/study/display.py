@@ -64,7 +64,7 @@ class Lines:
         elif kind == "asked":
             asked = f"round {event['round']}: {len(event['sites'])} sites train"
             self._bar.update(self._task, description=asked)
-        elif kind in {"waiting", "site", "refused", "left", "back"}:
+        elif kind in {"waiting", "site", "refused", "left", "back", "rests"}:
             self._print(_said(event))
 
     def _round(self, event: Mapping[str, Any]) -> None:
@@ -88,20 +88,24 @@ class Lines:
 
 def _said(event: Mapping[str, Any]) -> Text:
     """An event about sites in words."""
-    site = event.get("site", "")
-    match event["event"]:
-        case "waiting":
-            return Text(f"{event['sites']} of {event['wanted']} sites are ready")
-        case "site":
-            declared = event["declared_patients"]
-            return Text(f"{site} takes part, with {declared:,} declared patients", style="green")
-        case "left":
-            return Text(f"{site}: its node went away", style="yellow")
-        case "back":
-            return Text(f"{site}: its node is back", style="green")
-    if event["round"]:
-        return Text(f"round {event['round']} without {site}: {event['reason']}", style="red")
-    return Text(f"{site} takes no part yet: {event['reason']}", style="red")
+    kind, site, style = event["event"], event.get("site", ""), "yellow"
+    if kind == "waiting":
+        said, style = f"{event['sites']} of {event['wanted']} sites are ready", ""
+    elif kind == "site":
+        declared = event["declared_patients"]
+        said, style = f"{site} takes part, with {declared:,} declared patients", "green"
+    elif kind == "left":
+        said = f"{site}: its node went away"
+    elif kind == "back":
+        said, style = f"{site}: its node is back", "green"
+    elif kind == "rests":
+        every = event["every"]
+        said = f"{site} answered none of the last rounds: it is asked for every {every}th only"
+    elif event["round"]:
+        said, style = f"round {event['round']} without {site}: {event['reason']}", "red"
+    else:
+        said, style = f"{site} takes no part yet: {event['reason']}", "red"
+    return Text(said, style=style)
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ from whole import NAMES, Watched, Whole, deployed
 
 from experiments.simulate.in_process import FIRST_NODE_ID, InProcessGrid, _identity
 from server.checkpoint import load_weights
+from server.deployment.certificates import make_ca
 from server.journal import Journal
 from server.outbox import Outbox
 from server.rounds import Rounds
@@ -138,13 +139,33 @@ def test_a_site_that_has_not_approved_is_left_out_with_its_reason_and_joins_when
     assert "cedar takes no part yet: StudyRefused" in watched.daemon.said
 
 
-def test_a_spoilt_update_and_a_lost_ledger_are_refused_and_who_is_left_finishes(whole):
+@pytest.fixture(scope="module")
+def strangers(whole) -> None:
+    """Sites that cannot take part, each for a reason of its own; each has its daemon."""
+    for name in ("dogwood", "elm", "fir"):
+        whole.make_site(name, **({"tasks": "[]"} if name == "fir" else {}))
+        if name != "dogwood":
+            whole.enrol(name)
+    other = make_ca("another CA").certificate_pem()
+    (whole.folder / "elm" / "coordinator-ca.crt").write_bytes(other)
+    # Enrolled as gum, but its site.toml says fir too.
+    whole.make_site("gum")
+    whole.enrol("gum")
+    toml = whole.site_file("gum")
+    toml.write_text(toml.read_text().replace('name = "gum"', 'name = "fir"'))
+    for name in ("dogwood", "elm", "fir", "gum"):
+        whole.start_one(name)
+    for name in ("fir", "gum"):
+        whole.daemons[name].says("node connected; waits for studies", seconds=120)
+
+
+def test_each_fault_is_a_line_at_the_right_place_and_who_is_left_finishes(whole, strangers):
     strategy = {"kind": "fedavg", "minimum_sites": 1, "timeout": 120}
     study = whole.write_study(name="faults", strategy=strategy)
-    whole.approve(study)
-    whole.prepare(study)
+    whole.approve(study, *NAMES, "gum")
+    whole.prepare(study, *NAMES, "gum")
     whole.strike("birch").write_text("client.local fit nan")
-    watched = whole.study("run", study)
+    watched = whole.study("run", study, "--sites", 3)
     try:
         watched.wait_for("round", number=0)
         site = whole.site("cedar")
@@ -156,13 +177,20 @@ def test_a_spoilt_update_and_a_lost_ledger_are_refused_and_who_is_left_finishes(
         whole.strike("birch").unlink()
     by_name = {site["name"]: site for site in outcome["sites"]}
     assert by_name["ash"]["rounds"] == 2
-    assert by_name["birch"]["rounds"] == 0
-    (reason,) = by_name["birch"]["refusals"]
-    assert reason.startswith("ReleaseBlocked: what was asked, or the answer, is not what")
+    assert (by_name["birch"]["rounds"], by_name["cedar"]["rounds"]) == (0, 1)
+    (spoilt,) = by_name["birch"]["refusals"]
+    assert spoilt.startswith("ReleaseBlocked: what was asked, or the answer, is not what")
     said = [json.dumps(line) for line in whole.site("birch").open_log().lines()]
     assert any("not finite" in line for line in said)
-    assert by_name["cedar"]["rounds"] <= 1
-    assert by_name["cedar"]["refusals"]
+    (lost,) = by_name["cedar"]["refusals"]
+    assert lost.startswith("LedgerBroken: the site's ledger or audit log cannot be used")
+    (policy,) = by_name["fir"]["refusals"]
+    assert policy.startswith("StudyRefused: policy.tasks allows none")
+    (named,) = by_name["gum"]["refusals"]
+    assert named == "is enrolled as gum, but its site.toml says fir"
+    assert {"dogwood", "elm"}.isdisjoint(by_name)
+    whole.daemons["dogwood"].says("the coordinator does not let this site's key in")
+    whole.daemons["elm"].says("is not issued by coordinator-ca.crt")
 
 
 def test_a_site_connects_to_its_coordinator_and_to_nothing_else(whole, private):

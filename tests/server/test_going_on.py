@@ -267,6 +267,31 @@ def test_those_who_fail_are_asked_again_where_too_few_answered(tmp_path):
     assert folder.sites.charged["birch", 3] == 3
 
 
+def test_who_misses_two_rounds_in_a_row_is_asked_seldom(tmp_path):
+    strategy = {"kind": "fedavg", "minimum_sites": 2}
+    study = Study.parse_table(study_table(rounds=9, strategy=strategy), where="nine")
+    folder = Folder(study, tmp_path, Keeping(study))
+    folder.sites.fails = {("ash", number): 1 for number in (1, 2, 4)}
+    folder.run(PATIENT)
+    asked = [event["round"] for event in folder.events("asked") if "ash" in event["sites"]]
+    assert asked == [1, 2, 4, 8, 9]
+    assert [(e["site"], e["every"]) for e in folder.events("rests")] == [("ash", 4)]
+
+
+def test_what_a_round_cost_is_known_after_a_crash(study, tmp_path, monkeypatch):
+    whole = Folder(study, tmp_path / "whole", Keeping(study))
+    whole.run()
+    folder = Folder(study, tmp_path / "killed", Keeping(study))
+    with monkeypatch.context() as patch:
+        Death(patch, 24, before=True)
+        with pytest.raises(Killed):
+            folder.run()
+    folder.run()
+    assert folder.events("start")[-1]["round"] == 2
+    for mine, theirs in zip(folder.events("round"), whole.events("round"), strict=True):
+        assert (mine["bytes_down"], mine["bytes_up"]) == (theirs["bytes_down"], theirs["bytes_up"])
+
+
 def test_a_round_that_fails_three_times_ends_the_study(tmp_path):
     strategy = {"kind": "fedavg", "minimum_sites": 4}
     study = Study.parse_table(study_table(rounds=ROUNDS, strategy=strategy), where="four")
