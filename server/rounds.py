@@ -59,7 +59,7 @@ class TooFewSites(Exception):
     """Fewer good sites than the study needs."""
 
 
-class Unfit(ReleaseBlocked):
+class Unfit(Exception):
     """A reply after which the site is asked for nothing more before the study is resumed."""
 
 
@@ -244,7 +244,7 @@ class Rounds:
                 came = content_of(reply)
                 release = wire.unpack_release(came, contract=contract)
                 self._expected(name, release, now.number, trains=trains)
-            except SiteError as error:
+            except (SiteError, Unfit) as error:
                 LOG.warning("round %d: %s: %s", now.number, name, error)
                 self.journal.write("refused", site=name, round=now.number, reason=str(error))
                 if isinstance(error, Unfit):
@@ -260,6 +260,7 @@ class Rounds:
 
         Raises:
             ReleaseBlocked: The reply is not the one that was asked for.
+            Unfit: Nor can any other of this site's be.
         """
         header, hello = release.header, self._roster.sites[name]
         if (header.site, header.round) != (name, round):

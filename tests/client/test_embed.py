@@ -100,6 +100,8 @@ def hello(site, study: Study) -> str:
 
 def records(site) -> set[bytes]:
     with closing(sqlite3.connect(site.at(site.vectors))) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'record'").fetchone():
+            return set()  # its file is there before its tables are
         return {key for (key,) in database.execute("SELECT key FROM record")}
 
 

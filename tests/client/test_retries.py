@@ -18,6 +18,7 @@ from client.local import hello
 from client.site import Site
 from privacy.errors import BudgetExhausted, StudyRefused
 from privacy.fingerprint import code_fingerprint
+from privacy.ledger import Ledger
 from privacy.release import RequestHeader
 from tasks.study import Study
 
@@ -135,6 +136,8 @@ def test_a_released_round_is_not_given_by_a_site_whose_ledger_is_another(study, 
     site.at(site.ledger).unlink()
     shutil.rmtree(site.at(site.mark).parent)
     site.at(site.audit_log).unlink()
+    # With both gone the site would begin no other ledger: one is put there.
+    Ledger(site.at(site.ledger), dataset=site.dataset, mark=site.at(site.mark))
     local.train(site, study, request, study.initial())
     assert charges(site) == [("train", 1), ("heldout", 1)]
     assert "replay" not in events(site)

@@ -31,6 +31,7 @@ from server.deployment.config import ServerConfig
 from server.deployment.control import _client
 from tasks.study import Study
 
+pytestmark = pytest.mark.deployment
 PAGE = ROOT / "docs" / "hospital-it.md"
 UNIT = ROOT / "deploy" / "systemd" / "fedward-site.service"
 VERBS = typer.main.get_command(app).commands["site"].commands

@@ -221,7 +221,7 @@ def test_who_prepares_studies_runs_beside_the_node_unless_it_is_scheduled(
     make_site, monkeypatch, embed, names
 ):
     children: list[Child] = []
-    monkeypatch.setattr(site_daemon, "supervise", lambda given, _: children.extend(given))
+    monkeypatch.setattr(site_daemon, "supervise", lambda given, _, **__: children.extend(given))
     monkeypatch.setattr(os, "environ", dict(os.environ))
     coordinator = {"superlink": "fed.example.org:9443", "embed": embed}
     site = make_site("ash", coordinator=coordinator, test_seed=None)
