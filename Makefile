@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test test-deployment lint mutations clean
+.PHONY: install demo test test-deployment test-chaos lint mutations clean
 
 install: $(READY)
 
@@ -29,9 +29,14 @@ lint: $(READY)
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile -m "not deployment"
 
-# A coordinator, three sites and MLflow as real processes; each is killed once. Some minutes.
+# A coordinator, three sites and MLflow as real processes: studies to their ends. Some minutes.
 test-deployment: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile -m deployment tests/deployed tests/docs
+	$(BIN)/pytest tests/deployed/test_whole.py
+
+# The same, each process killed once; and both pages of docs/ followed. A quarter of an hour.
+test-chaos: $(READY)
+	$(BIN)/pytest -n 2 --dist loadfile -m deployment --ignore tests/deployed/test_whole.py \
+		tests/deployed tests/docs
 
 # Breaks every guarantee once and looks whether a test fails; some minutes.
 mutations: $(READY)

@@ -92,7 +92,7 @@ class Daemon:
         """What it has printed."""
         return self.output.read_text(errors="replace")
 
-    def says(self, words: str, *, times: int = 1, seconds: float = 60) -> None:
+    def says(self, words: str, *, times: int = 1, seconds: float = 120) -> None:
         """Waits until it has said something."""
         until(lambda: self.said.count(words) >= times, lambda: self.logs(words), seconds)
 

@@ -355,4 +355,11 @@ MUTATIONS = (
         "said = str(error) if",
         REFUSALS,
     ),
+    Mutation(
+        "door: how often a round was charged is not what the ledger says",
+        "privacy/wire.py",
+        'charged = {"receipt": receipt.id, "attempt": receipt.attempt, **spend.model_dump()}',
+        'charged = {"receipt": receipt.id, **spend.model_dump()}',
+        LEAVING,
+    ),
 )

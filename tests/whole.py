@@ -299,7 +299,7 @@ class Watched:
         found = Follower(self.run / "journal.jsonl").events()
         return [event for event in found if not kinds or event["event"] in kinds]
 
-    def wait_for(self, kind: str, seconds: float = 120, **values: Any) -> dict[str, Any]:
+    def wait_for(self, kind: str, seconds: float = 240, **values: Any) -> dict[str, Any]:
         """Waits for an event that has these values."""
 
         def found() -> list[dict[str, Any]]:
@@ -308,12 +308,12 @@ class Watched:
         until(found, self.whole.logs, seconds)
         return found()[0]
 
-    def ends(self, seconds: float = 240) -> dict[str, Any]:
+    def ends(self, seconds: float = 600) -> dict[str, Any]:
         """Waits for its end, which must be good; what --json wrote."""
         assert self.end(seconds) == 0, self.whole.logs()
         return json.loads(self.json.read_text())
 
-    def end(self, seconds: float = 240) -> int:
+    def end(self, seconds: float = 600) -> int:
         """Waits for its end; the exit status."""
         try:
             return self.daemon.process.wait(seconds)

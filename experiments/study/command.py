@@ -110,6 +110,8 @@ def resume(
 
     with _opened(superlink) as config:
         folder = runs.find(config, run)
+        if (folder / runs.STOPPED).exists():
+            runs.wait_until_gone(folder)  # it may still be on its way out
         state = runs.progress(folder).state
         typer.echo(f"run {folder.name}, {state}")
         numbers = runs.read_launch(folder).submitted

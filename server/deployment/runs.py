@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from server.journal import Follower
 from tasks.study import Study
 
 LAUNCH, STUDY, LOCK, STOPPED = "launch.json", "study.json", "run.lock", "stopped"
+GONE_SECONDS = 90.0
 State = Literal["submitted", "running", "finished", "stopped", "broken off"]
 
 
@@ -130,6 +132,15 @@ def stop(config: ServerConfig, folder: Path) -> None:
     except ControlFailed:
         marker.unlink()
         raise
+    wait_until_gone(folder)
+
+
+def wait_until_gone(folder: Path) -> bool:
+    """Waits until no process runs the study any more, a minute and a half at most."""
+    end = time.monotonic() + GONE_SECONDS
+    while running(folder) and time.monotonic() < end:
+        time.sleep(0.2)
+    return not running(folder)
 
 
 def read_launch(folder: Path) -> Launch:
