@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from experiments.audit.command import audit
 from experiments.coordinator.command import app as server_app
 from experiments.site.command import app as site_app
 from experiments.study.command import app as study_app
+from experiments.verbs import JsonFile, StudyFile, fail, write_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,12 +33,6 @@ class EngineName(StrEnum):
 
     in_process = "in-process"
     flower = "flower"
-
-
-StudyFile = Annotated[
-    Path, typer.Argument(help="A study file, such as experiments/studies/demo.toml.")
-]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result here.")]
 
 
 @lab.command()
@@ -80,14 +75,8 @@ def simulate(  # noqa: PLR0917 - typer passes them by name
         )
     except (ValueError, SimulationFailed) as error:
         screen.close()
-        _fail(str(error))
-    if json is not None:
-        json.write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
-
-
-def _fail(reason: str) -> NoReturn:
-    typer.echo(f"fedward: {reason}", err=True)
-    raise typer.Exit(1)
+        fail(str(error))
+    write_json(json, result)
 
 
 def main() -> None:

@@ -44,20 +44,24 @@ class LineWriter:
 
 
 class Follower:
-    """Reads the whole lines of a file that somebody else is writing, each once."""
+    """Reads the whole lines of a file that somebody else is writing, each once.
 
-    def __init__(self, path: Path) -> None:
+    Attributes:
+        read: Bytes of it that were read.
+    """
+
+    def __init__(self, path: Path, *, read: int = 0) -> None:
         self._path = path
-        self._read = 0
+        self.read = read
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The whole lines since the last call."""
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
-            file.seek(self._read)
+            file.seek(self.read)
             for line in file:
                 if not line.endswith(b"\n"):
                     return  # half written; read it next time
-                self._read += len(line)
+                self.read += len(line)
                 yield json.loads(line)

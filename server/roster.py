@@ -111,6 +111,8 @@ class Roster:
         end = time.monotonic() + self._patience.seconds
         shown = -1
         while not self._gathered(late=time.monotonic() >= end):
+            if self.patient:
+                self._see()
             self._ask()
             came = self._listen()
             if self.patient and self._ready() != shown:
@@ -183,8 +185,6 @@ class Roster:
 
     def _ask(self) -> None:
         """Says hello to nodes that were not asked yet, or long enough ago."""
-        if self.patient:
-            self._see()
         now = time.monotonic()
         busy = self._asked.nodes | set(self._nodes.values())
         busy |= {node for node, _ in self._offers.values()}

@@ -178,7 +178,7 @@ class Rounds:
         """
         good = self._answers(now, weights, MessageType.TRAIN)
         self._enough(len(good))
-        for name in sorted({name for name, number in self._asks if number == now.number}):
+        for name in self._asked(now.number):
             asked = self._asks[name, now.number]
             if name in good:
                 asked = good[name].header.attempt or asked
@@ -207,6 +207,10 @@ class Rounds:
             self._count_misses(now.number, good)
         return {name: good[name] for name in sorted(good)}
 
+    def _asked(self, round: int) -> list[str]:
+        """Who was asked for a round, also before a crash."""
+        return sorted({name for name, number in self._asks if number == round})
+
     def _rests(self, name: str, round: int) -> bool:
         """Whether a site is left alone in a round: who never answers is charged each time."""
         return self._roster.patient and self._missed[name] >= MISSES and round % SELDOM != 0
@@ -214,7 +218,9 @@ class Rounds:
     def _count_misses(self, round: int, good: Mapping[str, Release]) -> None:
         for name in good:
             self._missed[name] = 0
-        for name in sorted({n for n, number in self._asks if number == round} - set(good)):
+        for name in self._asked(round):
+            if name in good:
+                continue
             self._missed[name] += 1
             if self._missed[name] == MISSES and self._roster.patient:
                 self.journal.write("rests", site=name, every=SELDOM)

@@ -39,14 +39,14 @@ class Delivered(Spec):
 
     Attributes:
         uri: Of the tracking store; to another one everything is delivered again.
-        sent: Lines.
+        through: Bytes of the outbox whose lines were delivered.
         experiment: MLflow's id of it.
         parent: MLflow's id of the study's run.
         children: Of each site's.
     """
 
     uri: str
-    sent: int = 0
+    through: int = 0
     experiment: str = ""
     parent: str = ""
     children: dict[str, str] = {}
@@ -59,13 +59,10 @@ def delivered(folder: Path) -> Delivered | None:
 
 
 def waiting(folder: Path) -> int:
-    """How many lines of a run's outbox are not delivered."""
-    if not (folder / FILE).exists():
-        return 0
-    with (folder / FILE).open("rb") as file:
-        lines = sum(line.endswith(b"\n") for line in file)
+    """How many lines of a run's outbox are not delivered; reads no others."""
     state = delivered(folder)
-    return lines - (state.sent if state else 0)
+    follower = Follower(folder / FILE, read=state.through if state else 0)
+    return sum(1 for _ in follower.events())
 
 
 def deliver(folder: Path, *, uri: str, artifacts: Path) -> int:
@@ -164,17 +161,18 @@ class _Delivery:
         self._client = _client(uri)
 
     def run(self) -> int:
-        lines = list(Follower(self._folder / FILE).events())[self._state.sent :]
         act: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "study": self._study,
             "site": self._site,
             "metrics": self._metrics,
             "status": self._status,
         }
-        for line in lines:
+        outbox, number = Follower(self._folder / FILE, read=self._state.through), 0
+        for line in outbox.events():
             self._once(act[line["op"]], line)
-            self._keep(sent=self._state.sent + 1)
-        return len(lines)
+            self._keep(through=outbox.read)
+            number += 1
+        return number
 
     def _once(self, act: Callable[[Mapping[str, Any]], None], line: Mapping[str, Any]) -> None:
         from mlflow.exceptions import MlflowException

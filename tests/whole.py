@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import tomli_w
 from builders import patient, study_table
 from deployment import Daemon, environment, fedward, until
@@ -34,6 +35,11 @@ from server.tracking import EXPERIMENT
 from tasks.study import Study
 
 GUARD = ROOT / "tests" / "guard"
+MARKS = [
+    pytest.mark.deployment,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:mlflow"),
+]
 NAMES = ("ash", "birch", "cedar")
 PATIENTS = {"ash": range(60), "birch": range(60, 110), "cedar": range(110, 180)}
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from experiments.verbs import JsonFile, StudyFile, fail, write_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -15,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def audit(  # noqa: PLR0917 - typer passes them by name
-    study: Annotated[
-        Path, typer.Argument(help="A study file, such as experiments/studies/demo.toml.")
-    ],
+    study: StudyFile,
     site: Annotated[
         str | None, typer.Option(help="Site of the study's [simulation]; by default the first.")
     ] = None,
@@ -37,7 +37,7 @@ def audit(  # noqa: PLR0917 - typer passes them by name
         Path | None,
         typer.Option(help="Also invert updates of single patients, and draw it here (png, svg)."),
     ] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Also write the result here.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Audit the privacy claim: canaries in one training run against the ledger's epsilon.
 
@@ -64,8 +64,7 @@ def audit(  # noqa: PLR0917 - typer passes them by name
     except NoSuchSite as error:
         raise typer.BadParameter(str(error), param_hint="--site") from None
     except (ValueError, SiteError) as error:
-        typer.echo(f"fedward: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail(str(error))
     finally:
         bars.close()
     if broken:
@@ -92,8 +91,7 @@ def _report(
     bars.close()
     console.print(audit_table(this, plan, result))
     console.print(limits(result))
-    if json is not None:
-        json.write_text(result.model_dump_json(indent=2) + "\n", "utf-8")
+    write_json(json, result)
     if figure is not None and inversion is not None:
         console.print(inversion_table(inversion))
         draw(inversion, this.study, this.site.name, figure)

@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.said import LogFormat, printer
+from experiments.verbs import fail, in_one_line
 from privacy.process import surroundings
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def init(  # noqa: PLR0917 - typer passes them by name
             given=given,
         )
     except (OSError, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(f"made {made.folder}, for you alone; back it up")
     typer.echo("give each site, by a way that it trusts:")
     typer.echo(f"  the file   {made.at(made.ca)}")
@@ -159,12 +160,5 @@ def _opened(path: Path) -> Iterator[ServerConfig]:
     """The coordinator; what goes wrong with it is one line and exit status 1."""
     from server.deployment.config import ServerConfig
 
-    try:
+    with in_one_line():
         yield ServerConfig.read(path)
-    except (OSError, ValueError) as error:
-        _fail(str(error))
-
-
-def _fail(reason: str) -> NoReturn:
-    typer.echo(f"fedward: {reason}", err=True)
-    raise typer.Exit(1)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -15,10 +13,7 @@ from experiments.site.check import check
 from experiments.site.embed import embed
 from experiments.site.init import init
 from experiments.site.status_command import status
-
-if TYPE_CHECKING:
-    from client.site import Site
-    from privacy.spec import Spec
+from experiments.verbs import JsonFile, SiteFile, fail, opened_site, write_json
 
 app = typer.Typer(
     no_args_is_help=True, help="For a site: what was spent, what is asked, what may be claimed."
@@ -29,10 +24,6 @@ app.command()(check)
 app.command()(status)
 app.command()(embed)
 
-SiteFile = Annotated[
-    Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")
-]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result here.")]
 
 DIGITS_WITHOUT_ASKING = 12
 """Of a digest, where nobody looks at the page before the decision: a few can be hit on purpose."""
@@ -51,7 +42,7 @@ def run(
     """
     from experiments.site.daemon import run_site
 
-    with _opened(site) as opened:
+    with opened_site(site) as opened:
         run_site(opened, site, printer(log_format))
 
 
@@ -70,13 +61,13 @@ def ledger(
     from client.statement import account
     from experiments.site.pages import print_account
 
-    with _opened(site) as opened:
+    with opened_site(site) as opened:
         if new_mark:
             for name, length in opened.new_marks().items():
                 typer.echo(f"a new high-water mark of the {name} stands at {length}")
         print_account(account(opened, last=last), where=opened.at(opened.ledger))
         if json is not None:
-            _write(json, account(opened))
+            write_json(json, account(opened))
 
 
 @app.command()
@@ -101,27 +92,26 @@ def approve(  # noqa: PLR0917 - typer passes them by name
     from experiments.site.pages import print_page, print_waiting
     from tasks.study import Study
 
-    with _opened(site) as opened:
+    with opened_site(site) as opened:
         if not digest:
             print_waiting(approval.waiting(opened), opened.name)
             return
         if yes and len(digest) < DIGITS_WITHOUT_ASKING:
-            _fail(f"--yes needs at least {DIGITS_WITHOUT_ASKING} digits of the digest")
+            fail(f"--yes needs at least {DIGITS_WITHOUT_ASKING} digits of the digest")
         found = Study.read(study) if study is not None else approval.find(opened, digest)
         if not found.digest.startswith(digest):
-            _fail(f"{study} is study {found.digest}, not {digest}")
+            fail(f"{study} is study {found.digest}, not {digest}")
         page = approval.page(opened, found)
         print_page(page)
-        if json is not None:
-            _write(json, page)
+        write_json(json, page)
         if page.broken and not revoke:
-            _fail("the study breaks this site's policy; change site.toml first, if you must")
+            fail("the study breaks this site's policy; change site.toml first, if you must")
         word = "Revoke" if revoke else "Approve"
         if not yes:
             if not sys.stdin.isatty():
-                _fail("nothing was decided: nobody is here to ask; add --yes")
+                fail("nothing was decided: nobody is here to ask; add --yes")
             if not typer.confirm(f"{word} study {found.name} ({found.digest[:12]})?"):
-                _fail("nothing was decided")
+                fail("nothing was decided")
         approval.decide(opened, found, approve=not revoke)
         typer.echo(f"{'revoked' if revoke else 'approved'}: {found.name} {found.digest}")
 
@@ -132,11 +122,10 @@ def statement(site: SiteFile = Path("site.toml"), json: JsonFile = None) -> None
     from client.statement import said
     from client.statement import statement as make
 
-    with _opened(site) as opened:
+    with opened_site(site) as opened:
         made = make(opened)
         typer.echo(said(made))
-        if json is not None:
-            _write(json, made)
+        write_json(json, made)
         if not made.holds and made.rounds:
             raise typer.Exit(1)
 
@@ -148,15 +137,12 @@ def log(
     json: JsonFile = None,
 ) -> None:
     """Check the audit log's hash chain, and show its last lines."""
-    import json as json_module
-
     from experiments.site.pages import print_log
 
-    with _opened(site) as opened:
+    with opened_site(site) as opened:
         lines = opened.open_log().lines()
         print_log(lines, last=last, where=opened.at(opened.audit_log))
-        if json is not None:
-            json.write_text(json_module.dumps(lines, indent=2) + "\n", "utf-8")
+        write_json(json, lines)
 
 
 @app.command()
@@ -181,10 +167,10 @@ def purge(  # noqa: PLR0917 - typer passes them by name
     if [bool(study), bool(patient), everything].count(True) != 1:
         typer.echo("give one of --study, --patient and --everything", err=True)
         raise typer.Exit(2)
-    with _opened(site) as opened:
+    with opened_site(site) as opened:
         what = "everything" if everything else "one patient" if patient else f"study {study}"
         if not yes and not (sys.stdin.isatty() and typer.confirm(f"Purge {what}?")):
-            _fail("nothing was purged; add --yes where nobody is there to ask")
+            fail("nothing was purged; add --yes where nobody is there to ask")
         if everything:
             proof = purging.purge_everything(opened)
         elif patient:
@@ -196,26 +182,4 @@ def purge(  # noqa: PLR0917 - typer passes them by name
         kept = ("what", "study", "patient", "records", "kept", "key_destroyed", "remaining")
         opened.open_log().write("purged", **{key: said[key] for key in kept})
         print_proof(proof)
-        if json is not None:
-            _write(json, proof)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Site]:
-    """The site; what goes wrong with it is one line and exit status 1."""
-    from client.site import Site
-    from privacy.errors import SiteError
-
-    try:
-        yield Site.read(path)
-    except (SiteError, OSError, ValueError) as error:
-        _fail(str(error))
-
-
-def _write(path: Path, made: Spec) -> None:
-    path.write_text(made.model_dump_json(indent=2) + "\n", "utf-8")
-
-
-def _fail(reason: str) -> NoReturn:
-    typer.echo(f"fedward: {reason}", err=True)
-    raise typer.Exit(1)
+        write_json(json, proof)

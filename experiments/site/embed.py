@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as jsons
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from experiments.verbs import JsonFile, SiteFile, opened_site, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def embed(
-    site: Annotated[
-        Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")
-    ] = Path("site.toml"),
+    site: SiteFile = Path("site.toml"),
     study: Annotated[
         Path | None, typer.Option(help="A study file: prepares this one, also ahead of approval.")
     ] = None,
@@ -31,7 +29,7 @@ def embed(
     every: Annotated[
         float, typer.Option(min=1, help="Seconds between looks at the source, with --watch.")
     ] = 60.0,
-    json: Annotated[Path | None, typer.Option("--json", help="Also write the result here.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Embed the notes of every study that this site takes, so that it can train.
 
@@ -40,23 +38,17 @@ def embed(
     """
     from rich.console import Console
 
-    from client.site import Site
-    from privacy.errors import SiteError
     from tasks.study import Study
 
     if watch and study is not None:
         typer.echo("give --study or --watch", err=True)
         raise typer.Exit(2)
     console = Console()
-    try:
-        opened = Site.read(site)
+    with opened_site(site) as opened:
         if watch:
             _watch(site, every, console, json)
         found = _once(opened, None if study is None else Study.read(study), console)
-    except (SiteError, OSError, ValueError) as error:
-        typer.echo(f"fedward: {error}", err=True)
-        raise typer.Exit(1) from None
-    _write(json, found)
+    write_json(json, found)
     if not found:
         console.print("no study waits here: one is taken in once it is approved, or with --study")
     if any(one.reason for one in found):
@@ -84,14 +76,8 @@ def _watch(site: Path, every: float, console: Console, json: Path | None) -> Non
         with screen:
             found = watch.step()
         if found:
-            _write(json, found)
+            write_json(json, found)
         time.sleep(LOOK_SECONDS)
-
-
-def _write(path: Path | None, found: Sequence[Embedded]) -> None:
-    if path is not None:
-        lines = [one.model_dump(mode="json") for one in found]
-        path.write_text(jsons.dumps(lines, indent=2) + "\n", "utf-8")
 
 
 class Bars:

@@ -6,9 +6,11 @@ import math
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
+
+from experiments.verbs import fail
 
 SHARE_TRAINED_ON = 0.7
 """Of a site's patients, by the default split."""
@@ -96,7 +98,7 @@ def init(  # noqa: PLR0917 - typer passes them by name
         )
         made = make_site(folder, new)
     except (OSError, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
     file = made.site.folder / "site.toml"
     typer.echo(f"made {file}; read it, above all [policy]\n")
     typer.echo("Compare with the coordinator, by telephone, the fingerprint of its ca.crt:")
@@ -157,8 +159,3 @@ def _source(
         if not path.is_file():
             raise ValueError(f"{path}: no such file")
     return {"kind": "jsonl", "paths": [str(path.absolute()) for path in paths], "layout": layout}
-
-
-def _fail(reason: str) -> NoReturn:
-    typer.echo(f"fedward: {reason}", err=True)
-    raise typer.Exit(1)

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from experiments.verbs import JsonFile, SiteFile, opened_site, write_json
+
 
 def status(
-    site: Annotated[
-        Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")
-    ] = Path("site.toml"),
-    json: Annotated[Path | None, typer.Option("--json", help="Also write it here.")] = None,
+    site: SiteFile = Path("site.toml"),
+    json: JsonFile = None,
 ) -> None:
     """Show what this site does and how it is; exit status 1 where something is wrong."""
-    from client.site import Site
     from experiments.site.status import print_status, status_of
-    from privacy.errors import SiteError
 
-    try:
-        found = status_of(Site.read(site))
-    except (SiteError, OSError, ValueError) as error:
-        typer.echo(f"fedward: {error}", err=True)
-        raise typer.Exit(1) from None
+    with opened_site(site) as opened:
+        found = status_of(opened)
     print_status(found)
-    if json is not None:
-        json.write_text(found.model_dump_json(indent=2) + "\n", "utf-8")
+    write_json(json, found)
     if found.wrong:
         raise typer.Exit(1)

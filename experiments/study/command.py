@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json as jsons
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from experiments.verbs import JsonFile, StudyFile, fail, in_one_line, write_json
 
 if TYPE_CHECKING:
     from server.deployment.config import ServerConfig
 
 app = typer.Typer(no_args_is_help=True, help="For coordinators: studies.")
 
-StudyFile = Annotated[
-    Path, typer.Argument(help="A study file, such as experiments/studies/demo.toml.")
-]
 RunName = Annotated[
     str, typer.Argument(help="Of the run, or its first letters; none for the unfinished one.")
 ]
@@ -30,7 +28,6 @@ SuperLink = Annotated[
         help="The coordinator that runs: its folder, or its server.toml.",
     ),
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result here.")]
 
 
 @app.command()
@@ -41,13 +38,10 @@ def plan(study: StudyFile, json: JsonFile = None) -> None:
     from experiments.study.plan import plan_of, plan_table
     from tasks.study import Study
 
-    try:
+    with in_one_line():
         made = plan_of(Study.read(study))
-    except (OSError, ValueError) as error:
-        _fail(str(error))
     Console().print(plan_table(made))
-    if json is not None:
-        json.write_text(jsons.dumps(made, indent=2) + "\n", "utf-8")
+    write_json(json, made)
 
 
 @app.command()
@@ -80,14 +74,14 @@ def run(  # noqa: PLR0917 - typer passes them by name
         same = [folder for folder in runs.runs(config)
                 if runs.read_launch(folder).digest == asked.digest]  # fmt: skip
         if same and not again:
-            _fail(
+            fail(
                 f"this very study was launched as {same[-1].name}: fedward study resume goes on "
                 "with it; a second run spends each site's privacy once more, as far as sites let "
                 "it, and wants --again"
             )
         wanted = sites or len(read_sites(config.at(config.sites)))
         if not wanted:
-            _fail("nobody is enrolled; fedward server enrol lets a site in")
+            fail("nobody is enrolled; fedward server enrol lets a site in")
         folder, number = begin(config, asked, sites=wanted, wait=max(1, round(wait * 60)))
         typer.echo(f"{asked.name} {asked.digest}")
         typer.echo(f"run {folder.name}, in {folder}")
@@ -133,9 +127,7 @@ def status(superlink: SuperLink = Path("server.toml"), json: JsonFile = None) ->
     with _opened(superlink) as config:
         came = [runs.progress(folder) for folder in runs.runs(config)]
         print_runs(Console(), came)
-        if json is not None:
-            made = [one.model_dump(mode="json") for one in came]
-            json.write_text(jsons.dumps(made, indent=2) + "\n", "utf-8")
+        write_json(json, came)
 
 
 @app.command()
@@ -147,7 +139,7 @@ def stop(run: RunName = "", superlink: SuperLink = Path("server.toml")) -> None:
         folder = runs.find(config, run)
         numbers = runs.read_launch(folder).submitted
         if not numbers or runs.progress(folder).state == "finished":
-            _fail(f"{folder.name} does not run")
+            fail(f"{folder.name} does not run")
         runs.stop(config, folder)
         typer.echo(f"stopped: {folder.name}; what a site is doing for it at this moment, it ends")
 
@@ -164,15 +156,14 @@ def _watch(config: ServerConfig, folder: Path, number: int, json: Path | None) -
         outcome = follow(config, folder, number, lines)
     except StudyStopped as error:
         lines.close()
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
         lines.close()
         typer.echo(f"\nthe study goes on; fedward study resume {folder.name} watches it again")
         raise typer.Exit(130) from None
     lines.close()
     print_outcome(console, outcome)
-    if json is not None:
-        json.write_text(outcome.model_dump_json(indent=2) + "\n", "utf-8")
+    write_json(json, outcome)
 
 
 @contextmanager
@@ -184,16 +175,10 @@ def _opened(path: Path) -> Iterator[ServerConfig]:
     from server.deployment.config import FILE, ServerConfig
     from server.deployment.control import ControlFailed
 
-    try:
+    with in_one_line():
         config = ServerConfig.read(path / FILE if path.is_dir() else path)
         os.environ |= surroundings(config.at(config.flower), os.environ)
-        yield config
-    except ControlFailed as error:
-        _fail(f"{error}; is fedward server run running?")
-    except (OSError, ValueError) as error:
-        _fail(str(error))
-
-
-def _fail(reason: str) -> NoReturn:
-    typer.echo(f"fedward: {reason}", err=True)
-    raise typer.Exit(1)
+        try:
+            yield config
+        except ControlFailed as error:
+            fail(f"{error}; is fedward server run running?")

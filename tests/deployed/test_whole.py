@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole import NAMES, Watched, Whole, deployed
+from whole import MARKS, NAMES, Watched, Whole, deployed
 
 from experiments.simulate.in_process import FIRST_NODE_ID, InProcessGrid, _identity
 from server.checkpoint import load_weights
@@ -19,11 +19,7 @@ from server.outbox import Outbox
 from server.rounds import Rounds
 from tasks.study import Study
 
-pytestmark = [
-    pytest.mark.deployment,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:mlflow"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

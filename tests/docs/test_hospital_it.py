@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pty
@@ -26,9 +25,8 @@ from deployment import FEDWARD, Daemon, environment, fedward, until
 from federation import ROOT, free_port
 
 from experiments.command import app
-from privacy.bundle import bundle
 from server.deployment.config import ServerConfig
-from server.deployment.control import _client
+from server.deployment.control import ended, submit
 from tasks.study import Study
 
 pytestmark = pytest.mark.deployment
@@ -167,29 +165,14 @@ class Followed:
 
     def ask(self) -> None:
         """The coordinator runs the study; what becomes of it is not asked here."""
-        from flwr.common.serde import fab_to_proto, user_config_to_proto
-        from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest
-        from flwr.supercore.fab import Fab
-
         settings = {
             "study": str(self.folder / "site" / "heart-failure.toml"),
             "home": str(self.config.at(self.config.runs)),
             "run": f"run-{len(self.said)}",
             "nodes": 1,
         }
-        request = StartRunRequest(
-            fab=fab_to_proto(Fab(hashlib.sha256(bundle()).hexdigest(), bundle(), {})),
-            override_config=user_config_to_proto(settings),
-            federation="",
-        )
-        with _client(self.config) as client:
-            number = client.StartRun(request).run_id
-
-            def ended() -> bool:
-                runs = client.ListRuns(ListRunsRequest(run_id=number)).run_dict
-                return runs[number].status.status == "finished"
-
-            until(ended, self.logs, 240)
+        number = submit(self.config, settings)
+        until(lambda: ended(self.config, number) is not None, self.logs, 240)
 
     def logs(self) -> str:
         site = self.daemon.logs("what was waited for") if self.daemon else ""

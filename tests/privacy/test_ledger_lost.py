@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from ledgers import (
     NO_CEILING,
     height,
-    one_of_each,
     open_ledger,
     refused,
     spend,
@@ -29,24 +28,6 @@ CUT = (
 )
 LOST = r"its high-water mark is missing\. Nothing is trained until .* `fedward site ledger --new-m"
 UNREADABLE = r"cannot be (read|used): .* Nothing is trained until"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A folder with a ledger that has every kind of entry."""
-    folder = tmp_path_factory.mktemp("made")
-    one_of_each(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(made, tmp_path) -> Path:
-    return shutil.copytree(made, tmp_path / "site")
-
-
-@pytest.fixture
-def path(folder) -> Path:
-    return folder / "ledger.sqlite"
 
 
 @pytest.fixture

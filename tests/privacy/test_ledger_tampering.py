@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from ledgers import (
     NO_CEILING,
     height,
-    one_of_each,
     open_ledger,
     refused,
     relink,
@@ -27,24 +25,6 @@ from privacy.errors import LedgerBroken
 EDITED = r"entry \d+ was edited, taken out or put in\. Nothing is trained until the ledger is res"
 FORGED = r"entry \d+ is not the one that its high-water mark saw\. Nothing is trained until"
 UNREADABLE = r"cannot be (read|used): .* Nothing is trained until"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A folder with a ledger that has every kind of entry."""
-    folder = tmp_path_factory.mktemp("made")
-    one_of_each(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(made, tmp_path) -> Path:
-    return shutil.copytree(made, tmp_path / "site")
-
-
-@pytest.fixture
-def path(folder) -> Path:
-    return folder / "ledger.sqlite"
 
 
 def test_an_untouched_ledger_is_whole(folder):

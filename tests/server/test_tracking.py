@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from deployment import until
-from federation import free_port
+from whole import MlflowServer
 
 from server import tracking
 from server.outbox import Outbox
@@ -156,37 +153,20 @@ def test_a_run_that_somebody_deleted_holds_up_nothing(study, folder, send, caplo
 
 
 @contextmanager
-def server(folder: Path, port: int) -> Iterator[str]:
-    """A real MLflow server on a file of its own."""
-    store = f"sqlite:///{folder / 'server.db'}"
-    words = ["server", "--host", "127.0.0.1", "--port", port, "--backend-store-uri", store,
-             "--artifacts-destination", folder / "artifacts", "--workers", 1]  # fmt: skip
-    with (folder / "mlflow.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *map(str, words)], stdout=log, stderr=log, cwd=folder
-        )
-    uri = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{uri}/health", trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
-
+def running(server: MlflowServer) -> Iterator[None]:
     try:
-        until(answers, (folder / "mlflow.log").read_text, 120)
-        yield uri
+        server.start()
+        yield
     finally:
-        process.terminate()
-        process.wait(30)
+        server.kill()
 
 
 def test_a_server_that_is_away_gets_everything_once_when_it_is_back(
     study, folder, tmp_path, caplog, monkeypatch
 ):
     monkeypatch.setattr(tracking, "LONGEST_WAIT", 1.0)
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
+    server = MlflowServer(tmp_path / "mlflow")
+    uri = server.uri
     outbox = begun(folder, study)
     written(outbox, 0, 1)
     with caplog.at_level(logging.WARNING, logger="fedward.tracking"):
@@ -194,14 +174,14 @@ def test_a_server_that_is_away_gets_everything_once_when_it_is_back(
         assert courier.finish(failing_seconds=3) == 9
     assert len([r for r in caplog.records if "waits on disk" in r.getMessage()]) == 1
     assert "9 entries wait" in caplog.text
-    with server(tmp_path, port):
+    with running(server):
         until(lambda: waiting(folder) == 0, lambda: "never delivered")
         assert history(folder, runs(folder)["tiny"]) == [(0, 0.0), (1, 0.1)]
     # Away once more, in the middle of a study.
     written(outbox, 2)
     second = Courier(folder, uri=uri, artifacts=tmp_path)
     written(outbox, 3)
-    with server(tmp_path, port):
+    with running(server):
         assert second.finish(failing_seconds=60) == 0
         assert history(folder, runs(folder)["tiny"]) == [(n, n / 10) for n in range(4)]
         assert client_of(folder).list_artifacts(runs(folder)["tiny"].info.run_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -21,9 +20,9 @@ from client.site import Site
 from experiments.site import daemon as site_daemon
 from experiments.site.daemon import NodeWords
 from experiments.supervision import Child
-from privacy.bundle import bundle, bundle_hash
+from privacy.bundle import bundle_hash
 from server.deployment.config import ServerConfig
-from server.deployment.control import _client
+from server.deployment.control import ended, submit
 from tasks.study import Study
 
 
@@ -38,25 +37,12 @@ class Deployment:
 
     def run(self, study: Path, name: str) -> tuple[str, str]:
         """Submits a study and waits for its end; Flower's status and its details."""
-        from flwr.common.serde import fab_to_proto, user_config_to_proto
-        from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest
-        from flwr.supercore.fab import Fab
-
         runs = self.config.at(self.config.runs)
         settings = {"study": str(study), "home": str(runs), "run": name, "nodes": 1}
-        request = StartRunRequest(
-            fab=fab_to_proto(Fab(hashlib.sha256(bundle()).hexdigest(), bundle(), {})),
-            override_config=user_config_to_proto(settings),
-            federation="",
-        )
-        with _client(self.config) as client:
-            number = client.StartRun(request).run_id
-
-            def status():
-                return client.ListRuns(ListRunsRequest(run_id=number)).run_dict[number].status
-
-            until(lambda: status().status == "finished", self.logs, 240)
-            return status().sub_status, status().details
+        number = submit(self.config, settings)
+        until(lambda: ended(self.config, number) is not None, self.logs, 240)
+        status, _, details = (ended(self.config, number) or "").partition(": ")
+        return status, details
 
     def logs(self) -> str:
         return self.coordinator.logs("the end of a run") + self.daemon.logs("the end of a run")

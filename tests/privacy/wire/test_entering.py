@@ -19,14 +19,11 @@ from wire_builders import (
     TRUE,
     broken,
     canonical,
-    charged,
     header,
     hello,
     json_with,
     lying,
-    packed_by,
     refusal,
-    release,
     request,
     swapped,
     update,
@@ -41,17 +38,6 @@ from privacy.wire import (
     unpack_release,
     unpack_request,
 )
-
-
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    return charged(tmp_path_factory.mktemp("site"))
-
-
-@pytest.fixture
-def packed(ledger) -> RecordDict:
-    return packed_by(ledger, release())
-
 
 MANGLED: dict[str, Callable[[RecordDict], RecordDict]] = {
     "an extra array record": swapped("more", ArrayRecord()),

@@ -18,7 +18,6 @@ from wire_builders import (
     OTHER,
     RANKS,
     TRAINED,
-    charged,
     evaluation,
     items,
     noised,
@@ -29,15 +28,9 @@ from wire_builders import (
 )
 
 from privacy.errors import SiteError
-from privacy.ledger import Ledger, Receipt
+from privacy.ledger import Receipt
 from privacy.release import Outlet, Release, ReleaseHeader, Tally
 from privacy.wire import pack_release, unpack_release
-
-
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory) -> Ledger:
-    return charged(tmp_path_factory.mktemp("site"))
-
 
 receipts = st.sampled_from(
     [

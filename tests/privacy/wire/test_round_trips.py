@@ -15,7 +15,6 @@ from wire_builders import (
     CONTRACT,
     ENCODER,
     STUDY,
-    charged,
     described,
     evaluation,
     hello,
@@ -41,17 +40,6 @@ from privacy.wire import (
     unpack_release,
     unpack_request,
 )
-
-
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    return charged(tmp_path_factory.mktemp("site"))
-
-
-@pytest.fixture
-def packed(ledger):
-    return packed_by(ledger, release())
-
 
 RELEASES = {"update": release, "evaluation": evaluation, "noised": noised, "withheld": silent}
 

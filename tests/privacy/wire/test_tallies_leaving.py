@@ -16,7 +16,6 @@ from wire_builders import (
     OTHER,
     RANKS,
     TRAINED,
-    charged,
     evaluation,
     header,
     labels,
@@ -32,11 +31,6 @@ from privacy.errors import ReleaseBlocked
 from privacy.ledger import Ledger, Receipt
 from privacy.release import Outlet, Release, Tally
 from privacy.wire import pack_release, unpack_release
-
-
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory) -> Ledger:
-    return charged(tmp_path_factory.mktemp("site"))
 
 
 def leaves(sent: Release, ledger: Ledger, outlet: Outlet) -> Release:

@@ -1,0 +1,66 @@
+"""What the verbs of the command have in common: options, errors in one line, JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from client.site import Site
+    from privacy.spec import Spec
+
+SiteFile = Annotated[
+    Path, typer.Option("--site", envvar="FEDWARD_SITE", help="The site's site.toml.")
+]
+StudyFile = Annotated[
+    Path, typer.Argument(help="A study file, such as experiments/studies/demo.toml.")
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result here.")]
+
+
+def fail(reason: str) -> NoReturn:
+    """Ends the command with one line and exit status 1."""
+    typer.echo(f"fedward: {reason}", err=True)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """What goes wrong inside ends the command as `fail` does."""
+    from privacy.errors import SiteError
+
+    try:
+        yield
+    except (SiteError, OSError, ValueError) as error:
+        fail(str(error))
+
+
+@contextmanager
+def opened_site(path: Path) -> Iterator[Site]:
+    """A site; what goes wrong with it ends the command as `fail` does."""
+    from client.site import Site
+
+    with in_one_line():
+        yield Site.read(path)
+
+
+def write_json(path: Path | None, made: object) -> None:
+    """Writes a Spec, or lists and tables of such, where a file was asked for."""
+    if path is None:
+        return
+    import json
+
+    from privacy.spec import Spec
+
+    def plain(spec: Spec) -> object:
+        return spec.model_dump(mode="json")
+
+    if isinstance(made, Spec):
+        text = made.model_dump_json(indent=2)
+    else:
+        text = json.dumps(made, default=plain, indent=2)
+    path.write_text(text + "\n", "utf-8")
