@@ -77,10 +77,11 @@ class IcdCoding(Task):
         """See `Task.labels`: one label per coded stay."""
         asked = frozenset(self.codes)
         for stay in patient.stays:
-            if not stay.codes:
+            codes = [code.code for code in stay.codes if code.system == "icd-10-cm"]
+            if not codes:
                 left_out("stays without codes")
                 continue
-            known = [icd.at_level(code, self.level) for code in stay.codes]
+            known = [icd.at_level(code, self.level) for code in codes]
             for _ in range(known.count(None)):
                 left_out("codes that ICD-10-CM does not have")
             if not any(known):

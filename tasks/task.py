@@ -13,6 +13,10 @@ from tasks.records import Note, Patient
 LeftOut = Callable[[str], None]
 """Counts one more record under a rule, such as `stays without codes`."""
 
+View = Callable[[str], str | None]
+"""What may be read of a note's text: nothing where it is empty; None where the whole label must be
+dropped, because the text gives the answer away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -27,6 +31,10 @@ class Label:
         since: Notes written before this are not read; None reads from the first note.
         kinds: Only notes of these kinds are read; None reads all.
         stay: Notes that belong to another stay are not read; None reads all.
+        view: What is read of each note's text; None reads all of it.
+        summary_of: Where no note of this stay was written by `at`, what its discharge summaries
+            say of the time before the admission is read (`tasks.sections`); None reads no note
+            that was written later.
     """
 
     at: datetime
@@ -34,6 +42,8 @@ class Label:
     since: datetime | None = None
     kinds: frozenset[str] | None = None
     stay: str | None = None
+    view: View | None = None
+    summary_of: str | None = None
 
 
 class Task(Kind):
@@ -43,6 +53,11 @@ class Task(Kind):
     @abstractmethod
     def outputs(self) -> tuple[str, ...]:
         """The names of what is predicted, in order; L of them."""
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether exactly one output is true of each label, as of a class or a bin."""
+        return False
 
     @property
     @abstractmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -13,10 +12,11 @@ from typing import Any, ClassVar, Literal, TextIO, cast
 
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
+from client.sources.assembly import assembled, with_notes
 from client.sources.source import Attrition, Piece, Source
 from privacy.errors import SourceBroken
 from privacy.spec import Spec, one_line
-from tasks.records import Note, Part, Patient, Stay
+from tasks.records import Part, Patient, Stay, icd10cm
 
 UNDATED = datetime(1900, 1, 1, tzinfo=UTC)
 """The one moment at which everything happens in a source that says it has no dates."""
@@ -118,21 +118,8 @@ class Jsonl(Source):
 
     def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:
         """See `Source.patients`."""
-        seen: dict[bytes, str] = {}
         read = self._patients if self.layout == "patients" else self._documents
-        for place, patient in read(root, attrition):
-            # Ids are kept as hashes: 100,000 of them are 5 MB, whatever they look like.
-            key = hashlib.blake2b(patient.id.encode(), digest_size=16).digest()
-            if key in seen:
-                raise SourceBroken(
-                    f"{place}: its patient's id stood at {seen[key]} already; put all of a "
-                    "patient's lines together, or the patient would count as two"
-                )
-            seen[key] = place
-            if patient.notes:
-                yield patient
-            else:
-                attrition.add("patients without notes", place)
+        return with_notes(read(root, attrition), attrition)
 
     def state(self, *, root: Path) -> str | None:
         """See `Source.state`: size and time of each file."""
@@ -298,20 +285,14 @@ def _joined(first: _PatientRecord, second: _PatientRecord) -> _PatientRecord:
 def _patient(
     record: _PatientRecord, part: Part | None, place: str, attrition: Attrition
 ) -> Patient:
-    stays, notes = [], []
-    for stay in record.stays:
-        if stay.discharged < stay.admitted:
-            attrition.add("stays discharged before they began", place)
-            continue
-        stays.append(Stay(stay.id, stay.admitted, stay.discharged, stay.codes, stay.died))
-    for note in record.notes:
-        if note.text is None or not note.text.strip():
-            attrition.add("notes without text", place)
-            continue
-        notes.append(Note(note.at, note.kind, note.text, note.stay))
-    return Patient(
-        id=record.id,
-        stays=tuple(sorted(stays, key=lambda stay: stay.admitted)),
-        notes=tuple(sorted(notes, key=lambda note: note.at)),
+    return assembled(
+        record.id,
+        (
+            Stay(stay.id, stay.admitted, stay.discharged, icd10cm(stay.codes), stay.died)
+            for stay in record.stays
+        ),
+        ((note.at, note.kind, note.text, note.stay) for note in record.notes),
+        place=place,
+        attrition=attrition,
         part=part,
     )

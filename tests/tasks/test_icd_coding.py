@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from privacy.spec import one_line
 from tasks.icd_coding import IcdCoding
-from tasks.records import Patient, Stay
+from tasks.records import Patient, Stay, icd10cm
 from tasks.task import Label
 
 ADMITTED = datetime(2020, 3, 1, 8, tzinfo=UTC)
@@ -19,7 +19,7 @@ DISCHARGED = datetime(2020, 3, 9, 17, tzinfo=UTC)
 
 def stay(*codes: str, days: int = 0) -> Stay:
     later = timedelta(days=days)
-    return Stay("stay", ADMITTED + later, DISCHARGED + later, codes)
+    return Stay("stay", ADMITTED + later, DISCHARGED + later, icd10cm(codes))
 
 
 def asked(task: IcdCoding, *stays: Stay) -> tuple[list[Label], Counter[str]]:

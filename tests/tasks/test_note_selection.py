@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.icd_coding import IcdCoding
-from tasks.records import Note, Patient, Stay
+from tasks.records import Note, Patient, Stay, icd10cm
 from tasks.task import Label, notes_for
 
 START = datetime(2021, 1, 1, tzinfo=UTC)
@@ -78,7 +78,7 @@ def test_no_label_of_icd_coding_reads_beyond_its_time(
     found: list[Note], minutes: list[tuple[int, int]]
 ):
     stays = tuple(
-        Stay("s", START + timedelta(minutes=a), START + timedelta(minutes=a + b), ("I10",))
+        Stay("s", START + timedelta(minutes=a), START + timedelta(minutes=a + b), icd10cm(["I10"]))
         for a, b in sorted(minutes)
     )
     patient = Patient("patient", stays, tuple(found))

@@ -17,7 +17,7 @@ from client.sources.synthetic.courses import Coding, Episode, code_episode, draw
 from client.sources.synthetic.identity import identity
 from client.sources.synthetic.notes import Written, write_episode
 from client.sources.synthetic.styles import STYLES, StyleName
-from tasks.records import Patient, Stay
+from tasks.records import Patient, Stay, icd10cm
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class SyntheticSource(Source):
                 id=f"{name}-{place}",
                 admitted=episode.admitted,
                 discharged=episode.discharged,
-                codes=self._coded(codings, rng),
+                codes=icd10cm(self._coded(codings, rng)),
                 died=episode.died,
             )
             stays.append(ChartedStay(stay, episode, codings, written))

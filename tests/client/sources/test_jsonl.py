@@ -11,6 +11,7 @@ from builders import patient
 from client.sources.jsonl import UNDATED, Jsonl
 from client.sources.source import Attrition
 from privacy.errors import SourceBroken
+from tasks.records import icd10cm
 
 CANARY = "Zebulon Quagmire"
 
@@ -35,7 +36,7 @@ def test_a_patient_comes_with_stays_and_notes_in_order_of_time(write_lines):
     (one,) = found
     assert [note.text for note in one.notes] == ["early", "late"]
     assert one.notes[1].at.utcoffset().total_seconds() == 3600
-    assert one.stays[0].codes == ("I10", "E11.9")
+    assert one.stays[0].codes == icd10cm(["I10", "E11.9"])
     assert attrition.counts == {}
 
 
@@ -109,7 +110,7 @@ def test_what_cannot_be_used_is_counted_with_its_first_place(write_lines):
 
 def test_a_document_is_a_patient_with_one_stay_and_one_note(write_lines):
     (one,), _ = read(write_lines(document(1)), **DOCUMENTS)
-    assert (one.id, one.stays[0].codes, one.notes[0].text) == ("d1", ("I10",), "words 1")
+    assert (one.id, one.stays[0].codes, one.notes[0].text) == ("d1", icd10cm(["I10"]), "words 1")
     assert one.stays[0].discharged == one.notes[0].at == UNDATED
 
 
@@ -128,7 +129,7 @@ def test_documents_of_one_patient_that_stand_together_are_one_patient(write_line
     ]
     found, _ = read(write_lines(*lines), **(DOCUMENTS | {"columns": columns}))
     assert [one.id for one in found] == ["a", "b"]
-    assert [stay.codes for stay in found[0].stays] == [("I10", "E11"), ("J18",)]
+    assert [stay.codes for stay in found[0].stays] == [icd10cm(["I10", "E11"]), icd10cm(["J18"])]
     assert len(found[0].notes) == 3
 
 
