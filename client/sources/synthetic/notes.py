@@ -169,6 +169,36 @@ def write_episode(
     return tuple(_written(at, kind, parts, pen) for at, kind, parts in drafts)
 
 
+def write_admission(
+    episode: Episode,
+    who: tuple[str, Identity, Sex],
+    style: Style,
+    rng: np.random.Generator,
+) -> Written:
+    """The note that stands when the patient comes: complaint, findings, history, family.
+
+    It knows nothing of what comes later: neither how the stay ends nor when.
+
+    Args:
+        episode: What happens.
+        who: As in `write_episode`.
+        style: As in `write_episode`.
+        rng: Draws everything that is left open; one of its own, so that a hospital with
+            admission notes writes the same other notes as one without.
+    """
+    hospital, person, sex = who
+    pen = Pen(style, dialect(hospital), _facts(episode, hospital, person, sex, style), rng)
+    found = [
+        pen.sentence("finding", [pen.phrase(item.category, "evidence")])
+        for item in episode.diagnoses
+        if not CONDITIONS[item.category].chronic and pen.chance(0.8)
+    ]
+    sentences = [_opening(episode, pen), *found, *_past(episode, pen), *_family(episode, pen)]
+    title = f"Admission note\n{pen.facts['name']}, {pen.facts['record']}\n"
+    parts: list[Part] = [title, *_joined(sentences, pen.style.between)]
+    return _written(episode.admitted, "admission", parts, pen)
+
+
 def _written(at: datetime, kind: str, parts: list[Part], pen: Pen) -> Written:
     text, mentions = assemble(pen.finish(parts))
     return Written(Note(at, kind, text), mentions)

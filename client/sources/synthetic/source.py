@@ -15,7 +15,8 @@ from client.sources.source import Attrition, Source
 from client.sources.synthetic.conditions import Mix
 from client.sources.synthetic.courses import Coding, Episode, code_episode, draw_course
 from client.sources.synthetic.identity import identity
-from client.sources.synthetic.notes import Written, write_episode
+from client.sources.synthetic.notes import Written, write_admission, write_episode
+from client.sources.synthetic.outcomes import FOLLOWED_UNTIL, Outcome, draw_death, draw_outcome
 from client.sources.synthetic.styles import STYLES, StyleName
 from tasks.records import Patient, Stay, icd10cm
 
@@ -60,6 +61,7 @@ class SyntheticSource(Source):
         mix: What it sees more of than a general hospital.
         full_codes: Whether stays have full codes, or their categories only.
         label_noise: Chance that the coder missed a code; never the principal diagnosis's.
+        admission_notes: Whether a note is written when a patient comes.
     """
 
     kind: ClassVar[str] = "synthetic"
@@ -71,6 +73,7 @@ class SyntheticSource(Source):
     mix: Mix = "general"
     full_codes: bool = True
     label_noise: float = Field(default=0.03, ge=0, lt=1)
+    admission_notes: bool = False
 
     def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:  # noqa: ARG002
         """Writes the patients one by one; nothing is ever left out."""
@@ -83,7 +86,9 @@ class SyntheticSource(Source):
 
     def chart(self, number: int) -> Chart:
         """Patient `number`, counted from 0, with the truth behind the notes and codes."""
-        rng = np.random.default_rng(np.random.SeedSequence(self._entropy(number)))
+        rng = self._draws(number)
+        # Draws of their own: what is asked for beside the codes changes no note and no code.
+        later, arriving = self._draws(number, "outcomes"), self._draws(number, "admission")
         course = draw_course(self.mix, rng)
         who = (self.hospital, identity(self.hospital, number), course.sex)
         name = f"{self.hospital}-{number:06d}"
@@ -91,21 +96,26 @@ class SyntheticSource(Source):
         for place, episode in enumerate(course.episodes, start=1):
             codings = code_episode(episode)
             written = write_episode(episode, who, STYLES[self.style], rng)
-            stay = Stay(
-                id=f"{name}-{place}",
-                admitted=episode.admitted,
-                discharged=episode.discharged,
-                codes=icd10cm(self._coded(codings, rng)),
-                died=episode.died,
-            )
+            if self.admission_notes:
+                first = write_admission(episode, who, STYLES[self.style], arriving)
+                written = (first, *written)
+            coded = self._coded(codings, rng)
+            stay = _stay(f"{name}-{place}", episode, coded, draw_outcome(episode, later))
             stays.append(ChartedStay(stay, episode, codings, written))
-        notes = tuple(written.note for item in stays for written in item.written)
-        patient = Patient(name, tuple(item.stay for item in stays), notes)
+        patient = Patient(
+            name,
+            tuple(item.stay for item in stays),
+            tuple(written.note for item in stays for written in item.written),
+            died=draw_death(course.episodes, later),
+            deaths_known=True,
+            followed_until=FOLLOWED_UNTIL,
+        )
         return Chart(patient, tuple(stays))
 
-    def _entropy(self, number: int) -> int:
-        key = f"{self.hospital}\0{self.seed}\0{number}".encode()
-        return int.from_bytes(hashlib.sha256(key).digest())
+    def _draws(self, number: int, what: str = "") -> np.random.Generator:
+        key = f"{self.hospital}\0{self.seed}\0{number}" + (f"\0{what}" if what else "")
+        entropy = int.from_bytes(hashlib.sha256(key.encode()).digest())
+        return np.random.default_rng(np.random.SeedSequence(entropy))
 
     def _coded(self, codings: tuple[Coding, ...], rng: np.random.Generator) -> tuple[str, ...]:
         kept = [
@@ -114,3 +124,20 @@ class SyntheticSource(Source):
             if rng.random() >= self.label_noise or place == 0
         ]
         return tuple(kept if self.full_codes else (code.partition(".")[0] for code in kept))
+
+
+def _stay(id: str, episode: Episode, codes: tuple[str, ...], outcome: Outcome) -> Stay:
+    facts: dict[str, bool | str] = {"ward": outcome.ward}
+    if outcome.denied is not None:
+        facts["denied"] = outcome.denied
+    return Stay(
+        id=id,
+        admitted=episode.admitted,
+        discharged=episode.discharged,
+        codes=icd10cm(codes),
+        died=episode.died,
+        planned=outcome.planned,
+        newborn=False,
+        facts=facts,
+        times={} if outcome.decided is None else {"decided": outcome.decided},
+    )
