@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from client.census import Census, Count, Taking, askable
 from client.connection import proxy_of, trouble
 from client.promises import heldout_share, shown
 from client.site import Site
@@ -22,6 +23,7 @@ from privacy.errors import SiteError
 from privacy.keys import read_key
 from privacy.spec import Spec
 from tasks.study import Study
+from tasks.task import Task
 
 State = Literal["ok", "warning", "wrong"]
 Progress = Callable[[int], None]
@@ -109,7 +111,9 @@ def _source(look: _Look) -> Found:
         return
     secret, gone = site.key("split"), withdrawn(site)
     total = training = 0
-    for patient in site.source.patients(root=site.at(site.data), attrition=attrition):
+    taking = Taking(_tasks(look.study))
+    patients = site.source.patients(root=site.at(site.data), attrition=attrition)
+    for patient in taking.through(patients):
         total += 1
         training += site.split.part(patient, secret=secret) == "train"
         look.progress(total)
@@ -118,9 +122,7 @@ def _source(look: _Look) -> Found:
         return
     without = f", {len(gone):,} of any source withdrawn" if gone else ""
     yield "ok", f"{total:,} patients, about {training:,} to train on{without}"
-    for rule, number in attrition.counts.items():
-        where = f", first at {attrition.first[rule]}" if rule in attrition.first else ""
-        yield "warning", f"left out: {number:,} {rule}{where}"
+    yield from _counts(taking.done(attrition, floor=site.policy.smallest_count))
     declared = site.declared_patients
     if abs(declared - training) > FAR_OFF * max(training, 1):
         yield (
@@ -131,6 +133,32 @@ def _source(look: _Look) -> Found:
                 "public: change it by hand, rounded"
             ),
         )
+
+
+def _tasks(study: Study | None) -> dict[str, Task]:
+    asked = {} if study is None else {f"{study.task.kind} of {study.name}": study.task}
+    return asked | {kind: task for kind, task in askable().items() if kind not in asked}
+
+
+def _counts(census: Census) -> Found:
+    def said(count: Count) -> str:
+        return "few" if count is None else f"{count:,}"
+
+    def listed(counts: dict[str, Count]) -> str:
+        return ", ".join(f"{said(count)} {name}" for name, count in counts.items()) or "none"
+
+    begun = "" if census.years is None else f", begun {census.years[0]} to {census.years[1]}"
+    yield "ok", f"{said(census.stays)} stays{begun}"
+    yield "ok", f"notes by kind: {listed(census.notes)}"
+    yield "ok", f"codes by system: {listed(census.codes)}"
+    for rule, count in census.left_out.items():
+        where = f", first at {census.first[rule]}" if rule in census.first else ""
+        kept = "" if "(kept)" in rule else "left out: "
+        yield "warning", f"{kept}{said(count)} {rule}{where}"
+    for task in census.tasks:
+        yield "ok", f"for {task.kind}: {listed(task.counts)}"
+    if census.floor > 1:
+        yield "ok", f"few: fewer than {census.floor}, or hidden so that no other can be computed"
 
 
 def _device(look: _Look) -> Found:

@@ -134,3 +134,17 @@ def test_an_empty_source_is_wrong(make_site, monkeypatch, tmp_path):
 def test_without_a_coordinator_it_says_how_to_get_one(make_site):
     found = states(make_site("ash"))["coordinator"]
     assert "no table [coordinator]; fedward site init" in said(found, "wrong")
+
+
+def test_what_the_source_holds_is_counted_and_small_counts_are_hidden(site, study):
+    found = said(states(site, study=study)["source"], "ok")
+    assert "stays, begun " in found
+    assert "notes by kind: " in found
+    assert " icd-10-cm" in found
+    assert "for icd-coding of tiny: " in found
+    assert "few" not in found
+    floored = site.policy.model_copy(update={"smallest_count": 10_000})
+    hidden = said(states(site.model_copy(update={"policy": floored}))["source"], "ok")
+    assert "few stays" in hidden
+    assert "codes by system: few icd-10-cm" in hidden
+    assert "few: fewer than 10000" in hidden
