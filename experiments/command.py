@@ -10,6 +10,7 @@ import typer
 
 from experiments.audit.command import audit
 from experiments.coordinator.command import app as server_app
+from experiments.extending.command import check, kinds
 from experiments.site.command import app as site_app
 from experiments.study.command import app as study_app
 from experiments.verbs import JsonFile, StudyFile, fail, write_json
@@ -26,6 +27,8 @@ app.add_typer(study_app, name="study")
 app.add_typer(server_app, name="server")
 app.add_typer(site_app, name="site")
 lab.command()(audit)
+lab.command()(kinds)
+lab.command()(check)
 
 
 class EngineName(StrEnum):
