@@ -31,12 +31,16 @@ class Outcome:
         denied: Whether the insurer denied the claim in the end; None where nobody has decided.
         ward: Where the patient lay: `medical`, `surgical` or `intensive care`.
         decided: When the insurer decided; None where nobody has.
+        fall: Whether the patient fell during the stay.
+        infection: Whether an infection was caught in the hospital.
     """
 
     planned: bool
     denied: bool | None
     ward: str
     decided: datetime | None
+    fall: bool
+    infection: bool
 
 
 def draw_outcome(episode: Episode, rng: np.random.Generator) -> Outcome:
@@ -50,11 +54,15 @@ def draw_outcome(episode: Episode, rng: np.random.Generator) -> Outcome:
     undecided, wait = rng.random() < 0.1, 20 + 60 * rng.random()
     intensive = bool(episode.categories & {"A41", "J96", "I21"}) and rng.random() < 0.7
     ward = "intensive care" if intensive else "surgical" if planned else "medical"
+    fell = rng.random() < _chance(-4.2 + (episode.age - 65) / 15 + 0.05 * days)
+    infected = rng.random() < _chance(-4.0 + 0.12 * days + (1.0 if intensive else 0.0))
     return Outcome(
         planned=bool(planned),
         denied=None if undecided else bool(denied),
         ward=ward,
         decided=None if undecided else episode.discharged + timedelta(days=wait),
+        fall=bool(fell),
+        infection=bool(infected),
     )
 
 

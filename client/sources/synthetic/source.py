@@ -127,7 +127,11 @@ class SyntheticSource(Source):
 
 
 def _stay(id: str, episode: Episode, codes: tuple[str, ...], outcome: Outcome) -> Stay:
-    facts: dict[str, bool | str] = {"ward": outcome.ward}
+    facts: dict[str, bool | str] = {
+        "ward": outcome.ward,
+        "fall": outcome.fall,
+        "infection": outcome.infection,
+    }
     if outcome.denied is not None:
         facts["denied"] = outcome.denied
     return Stay(

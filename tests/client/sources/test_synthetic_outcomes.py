@@ -82,3 +82,9 @@ def test_admission_notes_change_no_other_note_and_no_code():
     for one, other in zip(without, with_them, strict=True):
         assert one.stays == other.stays
         assert one.notes == tuple(n for n in other.notes if n.kind != "admission")
+
+
+def test_falls_and_infections_are_rare_and_always_said(everybody):
+    stays = [stay for patient in everybody for stay in patient.stays]
+    for event in ("fall", "infection"):
+        assert 0.005 < sum(stay.facts[event] for stay in stays) / len(stays) < 0.15
