@@ -16,13 +16,6 @@ SHARE_TRAINED_ON = 0.7
 """Of a site's patients, by the default split."""
 
 
-class SourceKind(StrEnum):
-    """Where patients come from."""
-
-    jsonl = "jsonl"
-    synthetic = "synthetic"
-
-
 class Layout(StrEnum):
     """What a line of JSON holds."""
 
@@ -38,8 +31,18 @@ def init(  # noqa: PLR0917 - typer passes them by name
         Path | None, typer.Option(help="The coordinator's CA certificate, ca.crt; copied.")
     ] = None,
     source: Annotated[
-        SourceKind | None,
-        typer.Option(help="jsonl: files of JSON lines; synthetic: invented patients, for a trial."),
+        str,
+        typer.Option(
+            help="jsonl: files of JSON lines; synthetic: invented patients, for a trial. "
+            "Others, such as omop and fhir, by --source-table."
+        ),
+    ] = "",
+    source_table: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with the keys of [source], kind among them; see docs/sources.md. "
+            "Relative paths in it start at the site's folder."
+        ),
     ] = None,
     path: Annotated[
         list[Path] | None, typer.Option(help="A file of JSON lines; may be repeated.")
@@ -72,9 +75,10 @@ def init(  # noqa: PLR0917 - typer passes them by name
     name = name or ask.text("--name", "Name of this site, as the coordinator is to see it")
     superlink = superlink or ask.text("--superlink", "HOST:PORT of the coordinator")
     ca = ca or Path(ask.text("--ca", "The coordinator's CA certificate (ca.crt)"))
-    kind = source or ask.text("--source", "Source of the patients: jsonl or synthetic", "jsonl")
-    if kind == "jsonl" and not path:
-        path = [Path(ask.text("--path", "File of JSON lines"))]
+    if source_table is None:
+        source = source or ask.text("--source", "Source of the patients, by its kind", "jsonl")
+        if source == "jsonl" and not path:
+            path = [Path(ask.text("--path", "File of JSON lines"))]
     declared = declared_patients or int(
         ask.number("--declared-patients", "Training patients, rounded by hand", int)
     )
@@ -84,11 +88,15 @@ def init(  # noqa: PLR0917 - typer passes them by name
         )
     ask.enough()
     try:
+        if source_table is None:
+            table = _source(source, path or [], layout, hospital=name, declared=declared)
+        else:
+            table = _given(source_table, source)
         new = NewSite(
             name=name,
             superlink=superlink,
             ca=ca,
-            source=_source(kind, path or [], layout, hospital=name, declared=declared),
+            source=table,
             declared_patients=declared,
             epsilon=epsilon,
             delta=delta,
@@ -150,8 +158,13 @@ def _source(
     Raises:
         ValueError: There is no such kind, or no such file.
     """
-    if kind not in set(SourceKind):
-        raise ValueError(f"the source must be one of {', '.join(SourceKind)}")
+    if kind not in {"jsonl", "synthetic"}:
+        from client.sources.kinds import SOURCES
+
+        known = SOURCES.kinds()
+        if kind in known:
+            raise ValueError(f"--source {kind}: give its keys with --source-table FILE.toml")
+        raise ValueError(f"the source must be one of {', '.join(known)}")
     if kind == "synthetic":
         count = math.ceil(declared / SHARE_TRAINED_ON)
         return {"kind": "synthetic", "hospital": hospital, "patient_count": count}
@@ -159,3 +172,23 @@ def _source(
         if not path.is_file():
             raise ValueError(f"{path}: no such file")
     return {"kind": "jsonl", "paths": [str(path.absolute()) for path in paths], "layout": layout}
+
+
+def _given(file: Path, kind: str) -> dict[str, Any]:
+    """The source's table as a file gives it, with its kind.
+
+    Raises:
+        ValueError: In one line, what does not fit and where.
+    """
+    from client.sources.kinds import SOURCES
+    from privacy.spec import read_toml
+
+    table = read_toml(file)
+    table = table.get("source", table)
+    if kind and table.setdefault("kind", kind) != kind:
+        raise ValueError(f"{file}: its kind is not {kind}, as --source says")
+    try:
+        SOURCES.parse(table)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    return table

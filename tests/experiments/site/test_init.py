@@ -87,3 +87,19 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_made(tmp_path, flags, flag
     assert said in shown.stderr
     assert shown.stderr.count("\n") == 1
     assert not (tmp_path / "ash").exists()
+
+
+def test_a_source_of_any_kind_comes_from_a_table(tmp_path, flags):
+    del flags["--path"], flags["--source"]
+    file = tmp_path / "source.toml"
+    file.write_text('[source]\nkind = "synthetic"\nhospital = "Ash"\npatient_count = 7\n')
+    shown = init(tmp_path / "ash", flags | {"--source-table": str(file)})
+    assert shown.exit_code == 0, shown.stderr
+    assert Site.read(tmp_path / "ash" / "site.toml").source.patient_count == 7
+    other = init(tmp_path / "b", flags | {"--source-table": str(file), "--source": "jsonl"})
+    assert "its kind is not jsonl" in other.stderr
+    file.write_text('kind = "synthetic"\nhospital = "Ash"\nbeds = 7\n')
+    odd = init(tmp_path / "b", flags | {"--source-table": str(file)})
+    assert "source.toml: synthetic: " in odd.stderr
+    assert "beds: no such key" in odd.stderr
+    assert not (tmp_path / "b").exists()
