@@ -124,7 +124,6 @@ class IcdCoding(Task):
             given = self._given(stay, left_out)
             if given is None:
                 continue
-            left_out("stays kept")
             yield Label(
                 at=stay.discharged + timedelta(hours=self.hours_after_discharge),
                 target=asked & given,

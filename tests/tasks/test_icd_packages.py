@@ -19,7 +19,9 @@ from tasks.icd_packages import gathered
 from tasks.icd_table import IcdSystem, table
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("FEDWARD_DATA") or ROOT.parent / "shared" / "data") / "icd"
+SHARED = Path(os.environ.get("FEDWARD_DATA") or ROOT.parent / "shared" / "data")
+DATA = SHARED / "icd"
+DEMO = SHARED / "mimic_iv_demo_2.2_core" / "hosp"
 SYSTEMS = get_args(IcdSystem)
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the public ICD files are not in {DATA}")
@@ -174,3 +176,24 @@ def test_the_maps_of_2018_between_both_versions_name_known_codes():
     assert len(nine - table("icd-9-cm").titles.keys()) == 0
     ten = {row["icd10cm"] for row in rows} - {"NoDx"}
     assert all(icd.at_level(code, "icd-10-cm", "category") for code in ten)
+
+
+@pytest.mark.skipif(not DEMO.is_dir(), reason=f"the MIMIC-IV demo is not in {DEMO}")
+@pytest.mark.parametrize(
+    ("file", "version", "system", "written", "gone"),
+    [
+        ("diagnoses_icd", "9", "icd-9-cm", 2_193, 0),
+        ("diagnoses_icd", "10", "icd-10-cm", 2_313, 7),
+        ("procedures_icd", "9", "icd-9-cm-procedures", 401, 0),
+        ("procedures_icd", "10", "icd-10-pcs", 321, 6),
+    ],
+)
+def test_every_code_of_the_mimic_demo_has_a_category(file, version, system, written, gone):
+    content = gzip.decompress((DEMO / f"{file}.csv.gz").read_bytes()).decode("utf-8")
+    rows = csv.DictReader(io.StringIO(content, newline=""))
+    codes = [row["icd_code"] for row in rows if row["icd_version"].strip() == version]
+    assert len(codes) == written
+    assert all(icd.at_level(code, system, "category") for code in codes)
+    # `gone` were taken out of the system between the demo's years and the table's.
+    lines = [icd.is_code(str(icd.written(code, system)), "full", system) for code in codes]
+    assert lines.count(False) == gone
