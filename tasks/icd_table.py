@@ -1,7 +1,7 @@
-"""The ICD-10-CM table of the PyPI package `simple-icd-10-cm`, kept as the little that is asked.
+"""The tables of ICD codes, kept as the little that is asked.
 
-The package parses 10 MB of XML when it is imported, 3 s of a CPU, and a site answers each message
-in a new process. So the codes and their titles are kept in one file, made at first use: 0.1 s.
+Making one (`tasks.icd_packages`) costs up to 3 s of a CPU, and a site answers each message in a new
+process. So each system's table is kept in one file, made at first use and read in about 0.1 s.
 """
 
 from __future__ import annotations
@@ -9,52 +9,90 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any, Literal
 
-PACKAGE = "simple-icd-10-cm"
+from tasks import icd_names, icd_packages
+
 FOLDER = "FEDWARD_CACHE"
-"""The environment's name for the folder of the file; otherwise it is `fedward` in the user's."""
+"""The environment's name for the folder of the files; otherwise it is `fedward` in the user's."""
 
-Titles = dict[str, str]
+IcdSystem = Literal["icd-10-cm", "icd-10-pcs", "icd-9-cm", "icd-9-cm-procedures"]
+"""Those of `tasks.records.System` that are of the ICD."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The codes of one system, as printed (`E11.65`).
+
+    Attributes:
+        titles: What each code means, in the table's order; in ICD-10-CM also what stands above
+            full codes.
+        groups: The same of categories and of what has one character more, where the table has
+            no title of its own for them.
+        blocks: The titles of blocks; none in ICD-9-CM's volume 3.
+        chapters: The titles of chapters.
+        places: In which chapter and block each category stands.
+    """
+
+    titles: dict[str, str]
+    groups: dict[str, str]
+    blocks: dict[str, str]
+    chapters: dict[str, str]
+    places: dict[str, tuple[str, str]]
 
 
 @cache
-def titles() -> Titles:
-    """The title of every category and code, as printed (`E11.65`)."""
-    path = _path()
+def table(system: IcdSystem) -> Table:
+    """A system's table."""
+    found = _kept(system, icd_packages.MAKE[system])
+    places = {category: (chapter, block) for category, (chapter, block) in found["places"].items()}
+    return Table(**found | {"places": places})
+
+
+@cache
+def terms() -> dict[str, list[str]]:
+    """Inclusion terms by code of ICD-10-CM; the packages have none for the other systems."""
+    found: dict[str, list[str]] = _kept("icd-10-cm", icd_packages.ten_terms, what="-terms")
+    return found
+
+
+def release(system: IcdSystem) -> str:
+    """The package that a system's table is made of, with its version."""
+    package = icd_packages.PACKAGES[system]
+    return f"{package} {metadata.version(package)}"
+
+
+def _kept(system: IcdSystem, make: Any, *, what: str = "") -> Any:
+    path = _path(f"{system}{what}", release(system).replace(" ", "-"))
     found = _read(path)
     if found is None:
-        found = _made()
+        found = make()
         with suppress(OSError):  # a folder that is not ours to write to: made again next time
             _write(path, found)
     return found
 
 
-def _path() -> Path:
+def _path(name: str, release: str) -> Path:
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedward"
     folder = Path(os.environ.get(FOLDER) or user)
-    return folder / f"icd-10-cm-{metadata.version(PACKAGE)}.json"
+    return folder / f"{name}-{release}-{_ours()}.json"
 
 
-def _made() -> Titles:
-    with warnings.catch_warnings():
-        # The package reads its data with functions of importlib.resources that are deprecated.
-        warnings.simplefilter("ignore")
-        import simple_icd_10_cm as table
-
-    codes = table.get_all_codes(True)  # noqa: FBT003 - it means: with dots
-    return {
-        code: table.get_description(code)
-        for code in codes
-        if table.is_category(code) or table.is_subcategory(code)
-    }
+@cache
+def _ours() -> str:
+    """Changes with the code that makes the tables, so that an older fedward's are not read."""
+    read = hashlib.sha256()
+    for module in (icd_names, icd_packages):
+        read.update(Path(module.__file__ or "").read_bytes())
+    return read.hexdigest()[:8]
 
 
-def _read(path: Path) -> Titles | None:
+def _read(path: Path) -> Any:
     """The kept table; None where there is none or it is not what was written."""
     try:
         digest, _, content = path.read_bytes().partition(b"\n")
@@ -62,11 +100,10 @@ def _read(path: Path) -> Titles | None:
         return None
     if hashlib.sha256(content).hexdigest().encode() != digest:
         return None
-    found: Titles = json.loads(content)
-    return found
+    return json.loads(content)
 
 
-def _write(path: Path, table: Titles) -> None:
+def _write(path: Path, table: Any) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = json.dumps(table, separators=(",", ":")).encode()
     draft = path.with_suffix(f".{os.getpid()}.draft")

@@ -46,7 +46,8 @@ def test_the_codes_are_the_categories_of_at_least_three_training_documents(name)
     counts: Counter[str] = Counter()
     for one in patients()[0]:
         if one.part == "train":
-            counts.update({icd.at_level(code.code, "category") for code in one.stays[0].codes})
+            codes = [code.code for code in one.stays[0].codes]
+            counts.update({icd.at_level(code, "icd-10-cm", "category") for code in codes})
     expected = sorted(code for code, number in counts.items() if number >= 3)
     assert list(Study.read(STUDIES / f"{name}.toml").outputs) == expected
     assert len(expected) == 393

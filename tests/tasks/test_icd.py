@@ -62,8 +62,8 @@ def test_a_code_is_written_as_icd_10_cm_prints_it(code: str, printed: str):
 )
 def test_what_has_not_the_shape_of_a_code_is_none(code: str):
     assert icd.written(code) is None
-    assert icd.at_level(code, "category") is None
-    assert icd.at_level(code, "full") is None
+    assert icd.at_level(code, "icd-10-cm", "category") is None
+    assert icd.at_level(code, "icd-10-cm", "full") is None
 
 
 @pytest.mark.parametrize("code", ["E849.0", "E880.9", "I.10", ".I10", "E1.165"])
@@ -71,7 +71,7 @@ def test_a_dot_that_is_not_after_the_third_character_is_not_icd_10_cm(code: str)
     # E849.0 and E880.9 are ICD-9 causes of injury; without the dot's place they would be read
     # as E84.90 (cystic fibrosis) and E88.09 (metabolic disorders).
     assert icd.written(code) is None
-    assert icd.at_level(code, "category") is None
+    assert icd.at_level(code, "icd-10-cm", "category") is None
 
 
 @given(st.from_regex(r"[A-Z][0-9][0-9A-Z]([0-9A-Z]{0,4})", fullmatch=True))
@@ -102,8 +102,8 @@ def test_writing_is_idempotent_and_blind_to_case_dot_and_blanks(bare: str):
     ],
 )
 def test_at_level(code: str, category: str | None, full: str | None):
-    assert icd.at_level(code, "category") == category
-    assert icd.at_level(code, "full") == full
+    assert icd.at_level(code, "icd-10-cm", "category") == category
+    assert icd.at_level(code, "icd-10-cm", "full") == full
 
 
 @pytest.mark.parametrize(
