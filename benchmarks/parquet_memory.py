@@ -48,7 +48,7 @@ def make(folder: Path, *, notes: int, characters: int) -> None:
     random = np.random.default_rng(7)
     order = random.permutation(notes)
     vocabulary = np.array(WORDS)
-    start = np.datetime64("2020-01-01T08:00:00", "us")
+    start = np.datetime64("2010-01-01T08:00:00", "us")
 
     def when(stays: np.ndarray, hours: int) -> pa.Array:
         return pa.array(start + stays.astype("m8[h]") + np.timedelta64(hours, "h"))

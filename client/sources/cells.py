@@ -1,7 +1,7 @@
 """Cells: the rows of a table that are read, in order of patient, and tables merged by patient.
 
-A table is sorted by DuckDB, on disk where it is large; of the result one patient's rows at a time
-are held in memory.
+A table is sorted by DuckDB, a range of patients at a time (`Tables.ordered`); of the result one
+patient's rows at a time are held in memory.
 """
 
 from __future__ import annotations
@@ -94,12 +94,17 @@ class Reading:
         """
         chosen = ", ".join(self._expression(column) for column in self.columns)
         (patient,) = (quoted(c.column) for c in self.columns if c.name == "patient")
-        query = (
-            f"SELECT {FILE}, {ROW}, {chosen} FROM {self.source or quoted(self.table)} "
-            f"WHERE {where} ORDER BY CAST({patient} AS VARCHAR) NULLS FIRST, {FILE}, {ROW}"
+        found = tables.ordered(
+            f"{FILE}, {ROW}, {chosen}",
+            self.source or quoted(self.table),
+            key=f"CAST({patient} AS VARCHAR)",
+            then=f"{FILE}, {ROW}",
+            size=self._size(),
+            where=where,
+            parameters=parameters,
         )
         readers = [(column, self._reader(column)) for column in self.columns]
-        for file, number, *cells in tables.rows(query, parameters):
+        for file, number, *cells in found:
             place = f"{file} row {number}"
             values: dict[str, Any] = {}
             for (column, read), cell in zip(readers, cells, strict=True):
@@ -108,6 +113,12 @@ class Reading:
                 except ValueError as error:
                     raise SourceBroken(f"{place}: column {column.column}: {error}") from None
             yield Row(place, values)
+
+    def _size(self) -> str:
+        """About how many bytes a row takes in DuckDB, for SQL."""
+        texts = (f"coalesce(strlen({quoted(c.column)}), 0)" for c in self.columns
+                 if c.role == "text" and self.types[c.column] == "VARCHAR")  # fmt: skip
+        return " + ".join([str(64 * (2 + len(self.columns))), *texts])
 
     def _expression(self, column: Column) -> str:
         cell, found = quoted(column.column), self.types[column.column]

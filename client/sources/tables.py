@@ -2,8 +2,9 @@
 
 Every column of a CSV file is read as text: a reader that guesses types takes `04112` for 4,112.
 What does not fit into memory is sorted in a temporary folder that only this user can open and that
-is removed at the end. DuckDB encrypts what it writes there, which keeps a leftover from a casual
-look and from no expert: the files of notes themselves lie at the site in clear.
+is removed at the end, or, after a kill, when the next tables are opened. DuckDB encrypts what it
+writes there, which keeps a leftover from a casual look and from no expert: the files of notes
+themselves lie at the site in clear.
 
 | a CSV file | becomes |
 | --- | --- |
@@ -19,8 +20,10 @@ look and from no expert: the files of notes themselves lie at the site in clear.
 from __future__ import annotations
 
 import csv
+import fcntl
 import gzip
 import re
+import shutil
 import tempfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
@@ -43,6 +46,10 @@ FILE, ROW = "_file", "_row"
 """Columns that every table has: its file's name, and the record's number in it, from 1."""
 
 UNNAMED = "_unnamed_"
+SHARE = 4
+"""How many times the keys of a range, with their rows, fit into memory."""
+
+PREFIX = "fedward-tables-"
 
 # Each stands at the beginning of a line of DuckDB's, so that a note that says the same is no match
 # but by ill luck, and then the error is still refused, in other words.
@@ -71,13 +78,16 @@ class Tables:
         self._memory = memory_mb
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._db: duckdb.DuckDBPyConnection | None = None
+        self._lock: IO[bytes] | None = None
         self._files: dict[Path, Encoding | None] = {}
 
     def __enter__(self) -> Self:
         """Opens a database in memory that can neither load extensions nor reach a network."""
         import duckdb
 
-        self._scratch = tempfile.TemporaryDirectory(prefix="fedward-")  # mode 0700
+        _remove_left()
+        self._scratch = tempfile.TemporaryDirectory(prefix=PREFIX)  # mode 0700
+        self._lock = _locked(Path(self._scratch.name))
         self._db = duckdb.connect(
             ":memory:",
             config={
@@ -103,6 +113,8 @@ class Tables:
             self._db.close()
         if self._scratch is not None:
             self._scratch.cleanup()
+        if self._lock is not None:
+            self._lock.close()
 
     def csv(
         self,
@@ -223,6 +235,50 @@ class Tables:
         finally:
             cursor.close()
 
+    def ordered(
+        self,
+        chosen: str,
+        source: str,
+        *,
+        key: str,
+        then: str,
+        size: str,
+        where: str = "true",
+        parameters: Sequence[object] = (),
+    ) -> Iterator[tuple[Any, ...]]:
+        """Streams a table in order of a key, however large it is.
+
+        DuckDB sorts long texts only where about all of them fit into memory. So the table is read
+        once for how much each key holds, and then once for each range of keys that fits easily.
+
+        Args:
+            chosen: What is selected.
+            source: From where.
+            key: A text; rows without it come first.
+            then: How rows of one key are ordered.
+            size: About how many bytes a row holds.
+            where: Which rows are read.
+            parameters: Of `where`.
+
+        Raises:
+            SourceBroken: A file cannot be read, or one key holds more than fits into memory.
+        """
+        sizes = self.rows(
+            f"SELECT {key}, sum({size})::BIGINT FROM {source} WHERE {where} "
+            "GROUP BY 1 ORDER BY 1 NULLS FIRST",
+            parameters,
+        )
+        most = self._memory * 1_000_000 // SHARE
+        for low, high in _ranges(sizes, most):
+            inside = [f"{key} >= ?"] if low is not None else []
+            if high is not None:
+                inside.append(f"{key} < ?" if low is not None else f"({key} < ? OR {key} IS NULL)")
+            yield from self.rows(
+                f"SELECT {chosen} FROM {source} WHERE {' AND '.join([where, *inside])} "
+                f"ORDER BY {key} NULLS FIRST, {then}",
+                [*parameters, *(edge for edge in (low, high) if edge is not None)],
+            )
+
     def one(self, query: str, parameters: Sequence[object] = ()) -> tuple[Any, ...]:
         """The first row of a SELECT."""
         return next(self.rows(query, parameters))
@@ -264,6 +320,22 @@ class Tables:
         raise SourceBroken(_said(text, files, kind))
 
 
+def _ranges(
+    sizes: Iterator[tuple[str | None, int]], most: int
+) -> Iterator[tuple[str | None, str | None]]:
+    """Ranges of keys, from the first to before the second, of at most so many bytes together or of
+    one key; None is before the first key or after the last.
+    """
+    edges: list[str] = []
+    held = 0
+    for key, size in sizes:
+        if held and held + size > most and key is not None:
+            edges.append(key)
+            held = 0
+        held += size
+    yield from zip([None, *edges], [*edges, None], strict=True)
+
+
 def quoted(value: str) -> str:
     """A name of a table or column, for SQL."""
     return '"' + value.replace('"', '""') + '"'
@@ -285,6 +357,23 @@ def _apart(paths: list[Path]) -> dict[Path, str]:
         if len(set(found.values())) == len(paths):
             return found
     raise SourceBroken(f"{paths[0].name}: a file is named twice; name each once")
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    """Shows, for as long as this process lives, that the folder is in use."""
+    draft = folder / "lock.draft"
+    file = draft.open("wb")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    draft.rename(folder / "lock")
+    return file
+
+
+def _remove_left() -> None:
+    """Removes the folders of processes that were killed; those of others stay."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/lock"):
+        with suppress(OSError), lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent)
 
 
 def _there(path: Path) -> None:
