@@ -23,9 +23,9 @@ from pydantic import (
 )
 
 from client.sources.assembly import assembled, with_notes
+from client.sources.complaints import Encoding
 from client.sources.shares import UNDATED, Only, PartColumn, files_state, pieces
 from client.sources.source import Attrition, Piece, Source
-from client.sources.tables import Encoding
 from privacy.errors import SourceBroken
 from privacy.spec import Spec, one_line
 from tasks.records import Code, Part, Patient, Stay, System

@@ -20,51 +20,30 @@ themselves lie at the site in clear.
 from __future__ import annotations
 
 import csv
-import fcntl
 import gzip
 import re
-import shutil
-import tempfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
+from client.sources.complaints import LONGEST_LINE, Encoding, complaint, refuse_encoding
+from client.sources.scratch import Scratch
 from privacy.errors import SourceBroken
 
 if TYPE_CHECKING:
     import duckdb
 
-Encoding = Literal["utf-8", "latin-1"]
+__all__ = ["FILE", "LONGEST_LINE", "ROW", "Encoding", "Tables", "quoted"]
 
 ROWS_AT_A_TIME = 64
-LONGEST_LINE = 48 * 1024 * 1024
-"""Bytes of one record of a CSV file, of which a note of 10 MB is a small part."""
-
 FILE, ROW = "_file", "_row"
 """Columns that every table has: its file's name, and the record's number in it, from 1."""
 
 UNNAMED = "_unnamed_"
 SHARE = 4
 """How many times the keys of a range, with their rows, fit into memory."""
-
-PREFIX = "fedward-tables-"
-
-# Each stands at the beginning of a line of DuckDB's, so that a note that says the same is no match
-# but by ill luck, and then the error is still refused, in other words.
-_ENCODING = r"^(Invalid unicode|Invalid Input Error: File is not \S+ encoded)"
-_REASONS = (
-    (_ENCODING, "is not in the encoding that site.toml says; set encoding"),
-    (r"^Expected Number of Columns", "has a field too many or too few; mend the row or delimiter"),
-    (r"^Value with unterminated quote", "has a quote that does not end; double those inside"),
-    (r"^Maximum line size", f"its row has more than {LONGEST_LINE // 2**20} MiB; a quote is lost"),
-    (
-        r"^Invalid Input Error: The CSV Parser state machine",
-        "ends some lines otherwise than others, or has a quote out of place; write it anew",
-    ),
-)
-_NOT_LATIN = re.compile(rb"[\x80-\x9f]")
 
 
 class Tables:
@@ -76,24 +55,21 @@ class Tables:
 
     def __init__(self, *, memory_mb: int = 512) -> None:
         self._memory = memory_mb
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
         self._db: duckdb.DuckDBPyConnection | None = None
-        self._lock: IO[bytes] | None = None
         self._files: dict[Path, Encoding | None] = {}
 
     def __enter__(self) -> Self:
         """Opens a database in memory that can neither load extensions nor reach a network."""
         import duckdb
 
-        _remove_left()
-        self._scratch = tempfile.TemporaryDirectory(prefix=PREFIX)  # mode 0700
-        self._lock = _locked(Path(self._scratch.name))
+        self._scratch = Scratch()
         self._db = duckdb.connect(
             ":memory:",
             config={
                 "memory_limit": f"{self._memory}MB",
                 "threads": 2,
-                "temp_directory": self._scratch.name,
+                "temp_directory": str(self._scratch.path),
                 "temp_file_encryption": True,
                 # Its own crypto module draws keys from a generator that it does not call secure,
                 # and the module that it would rather have is an extension to be downloaded.
@@ -101,7 +77,7 @@ class Tables:
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,
-                "extension_directory": f"{self._scratch.name}/none",
+                "extension_directory": f"{self._scratch.path}/none",
                 "preserve_insertion_order": True,
             },
         )
@@ -112,9 +88,7 @@ class Tables:
         if self._db is not None:
             self._db.close()
         if self._scratch is not None:
-            self._scratch.cleanup()
-        if self._lock is not None:
-            self._lock.close()
+            self._scratch.close()
 
     def csv(
         self,
@@ -310,14 +284,8 @@ class Tables:
         try:
             yield
         except (duckdb.Error, MemoryError) as error:
-            text, kind = str(error), type(error).__name__
-        else:
-            return
-        files = [path] if path is not None else _mentioned(text, list(self._files))
-        if re.search(_ENCODING, text):
-            for file in files:
-                _refuse_encoding(file, self._files[file])
-        raise SourceBroken(_said(text, files, kind))
+            files = self._files if path is None else {path: self._files[path]}
+            raise complaint(error, files) from None
 
 
 def _ranges(
@@ -359,23 +327,6 @@ def _apart(paths: list[Path]) -> dict[Path, str]:
     raise SourceBroken(f"{paths[0].name}: a file is named twice; name each once")
 
 
-def _locked(folder: Path) -> IO[bytes]:
-    """Shows, for as long as this process lives, that the folder is in use."""
-    draft = folder / "lock.draft"
-    file = draft.open("wb")
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    draft.rename(folder / "lock")
-    return file
-
-
-def _remove_left() -> None:
-    """Removes the folders of processes that were killed; those of others stay."""
-    for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/lock"):
-        with suppress(OSError), lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent)
-
-
 def _there(path: Path) -> None:
     if not path.is_file():
         raise SourceBroken(f"{path.name}: no such file in {path.parent}")
@@ -389,7 +340,7 @@ def _header(path: Path, encoding: Encoding, delimiter: str) -> list[str]:
     except (OSError, EOFError, zlib.error) as error:
         raise SourceBroken(f"{path.name}: cannot be read ({type(error).__name__})") from None
     except UnicodeDecodeError:
-        _refuse_encoding(path, encoding)
+        refuse_encoding(path, encoding)
         raise
     except csv.Error:
         raise SourceBroken(f"{path.name}: its first line is not a CSV header") from None
@@ -419,52 +370,3 @@ def _has(needs: Collection[str], columns: Collection[str], path: Path) -> None:
                 f"{path.name}: has no column {column!r}; name one of its first line in site.toml "
                 "(and its delimiter, where that is not a comma)"
             )
-
-
-def _refuse_encoding(path: Path, encoding: Encoding | None) -> None:
-    """Looks through a file for the first line that is not in its encoding.
-
-    Raises:
-        SourceBroken: There is one.
-    """
-    if encoding is None:
-        return
-    opened = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    with suppress(OSError, EOFError, zlib.error), opened(path, "rb") as file:
-        for number, line in enumerate(file, 1):  # noqa: B007
-            if encoding == "latin-1" and _NOT_LATIN.search(line):
-                break
-            try:
-                line.decode(encoding)
-            except UnicodeDecodeError:
-                break
-        else:
-            return
-    other = (
-        "convert it from windows-1252 to utf-8"
-        if encoding == "latin-1"
-        else 'set encoding = "latin-1", or convert it'
-    )
-    raise SourceBroken(f"{path.name} line {number}: is not {encoding}; {other}")
-
-
-def _mentioned(text: str, files: list[Path]) -> list[Path]:
-    """The files that an error may be about: the one in its list of settings, else all."""
-    named = re.findall(r"^ {2}file = (.+)$", text, re.MULTILINE)
-    found = [file for file in files if named and str(file) == named[-1]]
-    found = found or [file for file in files if str(file) in text]
-    return found or files
-
-
-def _said(text: str, files: list[Path], kind: str) -> str:
-    name = files[0].name if len(files) == 1 else "one of the files"
-    # Only what stands before the first value that DuckDB repeats.
-    line = re.match(r"[A-Za-z ]+: CSV Error on Line: (\d+)\n", text)
-    where = f"{name} line {line[1]}" if line else name
-    if kind in ("OutOfMemoryException", "MemoryError"):
-        return f"{where}: there is not enough memory or temporary disk to sort it"
-    for pattern, said in _REASONS:
-        if re.search(pattern, text, re.MULTILINE):
-            return f"{where}: {said}"
-    return f"{where}: cannot be read as a table ({kind}); write it anew"

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from client.sources.assembly import with_notes
 from client.sources.cells import Column, Reading, by_patient, merged
+from client.sources.complaints import Encoding
 from client.sources.joining import Joining
 from client.sources.layout import (
     CodeTable,
@@ -29,7 +30,7 @@ from client.sources.opening import (
 )
 from client.sources.shares import Only, PartColumn, files_state, pieces
 from client.sources.source import Attrition, Piece, Source
-from client.sources.tables import FILE, ROW, Encoding, Tables, quoted
+from client.sources.tables import FILE, ROW, Tables, quoted
 from privacy.errors import SourceBroken
 from tasks.records import Patient
 

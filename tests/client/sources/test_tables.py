@@ -277,7 +277,7 @@ from pathlib import Path
 from client.sources.tables import Tables
 tempfile.tempdir = sys.argv[1]
 with Tables() as tables:
-    (Path(tables._scratch.name) / "spilled").write_text("words")
+    (Path(tables._scratch.path) / "spilled").write_text("words")
     print("open", flush=True)
     time.sleep(60)
 """
