@@ -4,22 +4,85 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import Counter
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TextIO, cast
+from typing import IO, Annotated, Any, ClassVar, Literal, cast, get_args
 
-from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+)
 
 from client.sources.assembly import assembled, with_notes
+from client.sources.complaints import Encoding
+from client.sources.shares import UNDATED, Only, PartColumn, files_state, pieces
 from client.sources.source import Attrition, Piece, Source
 from privacy.errors import SourceBroken
 from privacy.spec import Spec, one_line
-from tasks.records import Part, Patient, Stay, icd10cm
+from tasks.records import Code, Part, Patient, Stay, System
 
-UNDATED = datetime(1900, 1, 1, tzinfo=UTC)
-"""The one moment at which everything happens in a source that says it has no dates."""
+
+def _moment(value: object) -> object:
+    """A number is no time: `20240115` would be a summer's day of 1970."""
+    if not isinstance(value, str) and not isinstance(value, datetime):
+        raise ValueError("must be a text such as 2024-01-15T10:00:00+01:00")
+    if isinstance(value, str) and "-" not in value:
+        raise ValueError("must be a text such as 2024-01-15T10:00:00+01:00")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
+
+
+def _facts(value: object) -> Mapping[str, bool | str]:
+    """Names of facts stay unsaid: in a record they may be values."""
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    if not all(fact is None or isinstance(fact, bool | str) for fact in value.values()):
+        raise ValueError("each must be true, false, a text or null")
+    return {name: fact for name, fact in value.items() if fact is not None}
+
+
+def _times(value: object) -> Mapping[str, datetime]:
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    try:
+        return {
+            name: _MOMENT.validate_python(time) for name, time in value.items() if time is not None
+        }
+    except ValidationError:
+        raise ValueError("each must be a time with a zone") from None
+
+
+def _codes(value: object) -> tuple[str | Code, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list")
+    return tuple(_code(code) for code in value)
+
+
+def _code(value: object) -> str | Code:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and set(value) == {"system", "code"}:
+        system, code = value["system"], value["code"]
+        if system in get_args(System) and isinstance(code, str):
+            return Code(system, code)
+    raise ValueError(
+        "each must be a text, or {system, code} with a system of " + ", ".join(get_args(System))
+    )
+
+
+__all__ = ["UNDATED", "Columns", "Jsonl", "Only", "PartColumn"]
 
 
 class _Record(Spec):
@@ -30,14 +93,18 @@ class _Record(Spec):
 
 class _StayRecord(_Record):
     id: str = Field(min_length=1)
-    admitted: AwareDatetime
-    discharged: AwareDatetime
-    codes: tuple[str, ...] = ()
-    died: bool | None = None
+    admitted: Moment
+    discharged: Moment
+    codes: Annotated[tuple[str | Code, ...], PlainValidator(_codes)] = ()
+    died: StrictBool | None = None
+    planned: StrictBool | None = None
+    newborn: StrictBool | None = None
+    facts: Annotated[Mapping[str, bool | str], PlainValidator(_facts)] = {}
+    times: Annotated[Mapping[str, datetime], PlainValidator(_times)] = {}
 
 
 class _NoteRecord(_Record):
-    at: AwareDatetime
+    at: Moment
     kind: str = "note"
     text: str | None = None
     stay: str | None = None
@@ -47,10 +114,17 @@ class _PatientRecord(_Record):
     id: str = Field(min_length=1)
     stays: tuple[_StayRecord, ...] = ()
     notes: tuple[_NoteRecord, ...] = ()
+    died: Moment | None = None
+    deaths_known: StrictBool = False
+    followed_until: Moment | None = None
 
 
 class Columns(Spec):
-    """Which column of a document holds what; None where the source has no such column."""
+    """Which column of a document holds what; None where the source has no such column.
+
+    `died` is whether the patient died in the stay, `died_at` when, there or not; `facts` and
+    `times` are kept under their columns' names.
+    """
 
     patient: str = "patient"
     text: str = "text"
@@ -60,32 +134,24 @@ class Columns(Spec):
     at: str | None = None
     admitted: str | None = None
     discharged: str | None = None
-
-
-class PartColumn(Spec):
-    """A column that fixes the split: which of its values may be trained on, which are held out.
-    A document with any other value is left out and counted.
-    """
-
-    column: str
-    train: tuple[str, ...]
-    heldout: tuple[str, ...]
-
-
-class Only(Spec):
-    """Reads only the documents whose column has one of these values, or none of them."""
-
-    column: str
-    values: tuple[str, ...]
-    exclude: bool = False
+    died: str | None = None
+    planned: str | None = None
+    newborn: str | None = None
+    facts: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()
+    died_at: str | None = None
+    followed_until: str | None = None
 
 
 class Jsonl(Source):
-    """JSON lines, UTF-8; a name that ends in `.gz` is gunzipped.
+    """JSON lines; a name that ends in `.gz` is gunzipped.
 
     With layout `patients`, a line is one patient:
-    `{"id", "stays": [{"id", "admitted", "discharged", "codes", "died"}],
-    "notes": [{"at", "kind", "text", "stay"}]}`, times with a zone.
+    `{"id", "stays": [{"id", "admitted", "discharged", "codes", "died", "planned", "newborn",
+    "facts": {}, "times": {}}], "notes": [{"at", "kind", "text", "stay"}], "died",
+    "deaths_known", "followed_until"}`. Times are texts with a zone, `died` of a stay, `planned` and
+    `newborn` are true or false, facts are those or a text; null is the same as absent. A code is
+    a text, or `{"system", "code"}`.
 
     With layout `documents`, a line is one note together with what is known of its stay, in
     `columns`. Lines of one patient stand together; without a stay column each is a stay.
@@ -106,6 +172,11 @@ class Jsonl(Source):
             its stay ends. Without it a missing time is an error, never a guess.
         part: A split that the data brings along.
         only: A share of pooled data.
+        encoding: Of the files; another one is refused, not guessed.
+        code_system: Of codes that do not say theirs.
+        deaths_known: Of documents: every death is known, in hospital or not.
+        shifted: Says that times were moved to protect the patients, so that none of them is
+            said to lie in the future.
     """
 
     kind: ClassVar[str] = "jsonl"
@@ -115,6 +186,10 @@ class Jsonl(Source):
     undated: bool = False
     part: PartColumn | None = None
     only: Only | None = None
+    encoding: Encoding = "utf-8"
+    code_system: System = "icd-10-cm"
+    deaths_known: bool = False
+    shifted: bool = False
 
     def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:
         """See `Source.patients`."""
@@ -123,15 +198,7 @@ class Jsonl(Source):
 
     def state(self, *, root: Path) -> str | None:
         """See `Source.state`: size and time of each file."""
-        found: list[tuple[int, int, int] | None] = []
-        for name in self.paths:
-            try:
-                file = (root / name).stat()
-            except OSError:
-                found.append(None)
-            else:
-                found.append((file.st_ino, file.st_size, file.st_mtime_ns))
-        return json.dumps(found)
+        return files_state([root / name for name in self.paths])
 
     def cut(self, column: str, *, largest: int, rest: str, root: Path) -> list[Piece]:
         """See `Source.cut`."""
@@ -142,19 +209,13 @@ class Jsonl(Source):
                 raise ValueError(f"{place}: no column {column!r} to name its site by")
             if self._part(table) in (None, "train"):
                 counts[value] += 1
-        ranked = sorted(counts, key=lambda value: (-counts[value], value))
-        own, others = ranked[:largest], ranked[largest:]
-
-        def share(values: tuple[str, ...], *, exclude: bool = False) -> Jsonl:
-            return self.model_copy(
-                update={"only": Only(column=column, values=values, exclude=exclude)}
-            )
-
-        pieces = [Piece(value, share((value,)), counts[value]) for value in own]
-        if others:
-            number = sum(counts[value] for value in others)
-            pieces.append(Piece(rest, share(tuple(own), exclude=True), number))
-        return pieces
+        return pieces(
+            counts,
+            lambda only: self.model_copy(update={"only": only}),
+            column=column,
+            largest=largest,
+            rest=rest,
+        )
 
     def _lines(self, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each line's place and table, of this source's share only."""
@@ -162,18 +223,26 @@ class Jsonl(Source):
             path = root / name
             try:
                 with _open(path) as file:
-                    for number, line in enumerate(file, 1):
+                    for number, raw in enumerate(file, 1):
                         place = f"{path.name} line {number}"
+                        line = self._decoded(raw, path, number)
                         if line.strip():
                             table = _table(line, place)
                             if self._mine(table):
                                 yield place, table
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, zlib.error) as error:
                 raise SourceBroken(
                     f"{path.name}: cannot be read ({type(error).__name__})"
                 ) from None
-            except UnicodeDecodeError:
-                raise SourceBroken(f"{path.name}: is not UTF-8; convert it first") from None
+
+    def _decoded(self, raw: bytes, path: Path, number: int) -> str:
+        try:
+            line = raw.decode(self.encoding)
+        except UnicodeDecodeError:
+            raise SourceBroken(
+                f'{path.name}: is not UTF-8 (line {number}); set encoding = "latin-1" or convert it'
+            ) from None
+        return line.removeprefix("\ufeff") if number == 1 else line
 
     def _mine(self, table: dict[str, Any]) -> bool:
         if self.only is None:
@@ -183,10 +252,7 @@ class Jsonl(Source):
     def _part(self, table: dict[str, Any]) -> Part | Literal["neither"] | None:
         if self.part is None:
             return None
-        value = table.get(self.part.column)
-        if value in self.part.train:
-            return "train"
-        return "heldout" if value in self.part.heldout else "neither"
+        return self.part.part(table.get(self.part.column))
 
     def _patients(self, root: Path, attrition: Attrition) -> Iterator[tuple[str, Patient]]:
         for place, table in self._lines(root):
@@ -195,7 +261,7 @@ class Jsonl(Source):
                 attrition.add("patients in no part of the split", place)
                 continue
             record = _validated(_PatientRecord, table, place)
-            yield place, _patient(record, part, place, attrition)
+            yield place, self._patient(record, part, place, attrition)
 
     def _documents(self, root: Path, attrition: Attrition) -> Iterator[tuple[str, Patient]]:
         held: tuple[str, _PatientRecord, Part | None] | None = None
@@ -208,13 +274,13 @@ class Jsonl(Source):
             if held is not None and held[1].id == record.id:
                 if held[2] != part:
                     raise SourceBroken(f"{place}: its patient is in two parts of the split")
-                held = (held[0], _joined(held[1], record), part)
+                held = (held[0], _joined(held[1], record, place, attrition), part)
                 continue
             if held is not None:
-                yield held[0], _patient(held[1], held[2], held[0], attrition)
+                yield held[0], self._patient(held[1], held[2], held[0], attrition)
             held = (place, record, part)
         if held is not None:
-            yield held[0], _patient(held[1], held[2], held[0], attrition)
+            yield held[0], self._patient(held[1], held[2], held[0], attrition)
 
     def _document(self, table: dict[str, Any], place: str) -> _PatientRecord:
         """One document as a patient with one stay and one note."""
@@ -231,6 +297,11 @@ class Jsonl(Source):
             "admitted": start,
             "discharged": end,
             "codes": value(columns.codes) or (),
+            "died": value(columns.died),
+            "planned": value(columns.planned),
+            "newborn": value(columns.newborn),
+            "facts": {name: table.get(name) for name in columns.facts},
+            "times": {name: table.get(name) for name in columns.times},
         }
         note = {
             "at": UNDATED if self.undated else value(columns.at, end),
@@ -238,14 +309,51 @@ class Jsonl(Source):
             "kind": value(columns.kind, "note"),
             "text": value(columns.text),
         }
-        patient = {"id": value(columns.patient), "stays": (stay,), "notes": (note,)}
+        patient = {
+            "id": value(columns.patient),
+            "stays": (stay,),
+            "notes": (note,),
+            "died": value(columns.died_at),
+            "deaths_known": self.deaths_known,
+            "followed_until": value(columns.followed_until),
+        }
         return _validated(_PatientRecord, patient, place)
 
+    def _patient(
+        self, record: _PatientRecord, part: Part | None, place: str, attrition: Attrition
+    ) -> Patient:
+        return assembled(
+            record.id,
+            (
+                Stay(
+                    stay.id,
+                    stay.admitted,
+                    stay.discharged,
+                    tuple(
+                        Code(self.code_system, code) if isinstance(code, str) else code
+                        for code in stay.codes
+                    ),
+                    stay.died,
+                    stay.planned,
+                    stay.newborn,
+                    stay.facts,
+                    stay.times,
+                )
+                for stay in record.stays
+            ),
+            ((note.at, note.kind, note.text, note.stay) for note in record.notes),
+            place=place,
+            attrition=attrition,
+            part=part,
+            died=record.died,
+            deaths_known=record.deaths_known,
+            followed_until=record.followed_until,
+            shifted=self.shifted,
+        )
 
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return cast("TextIO", gzip.open(path, "rt", encoding="utf-8"))
-    return path.open(encoding="utf-8")
+
+def _open(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def _table(line: str, place: str) -> dict[str, Any]:
@@ -255,44 +363,37 @@ def _table(line: str, place: str) -> dict[str, Any]:
         raise SourceBroken(f"{place}: is not JSON; mend or remove the line") from None
     if not isinstance(table, dict):
         raise SourceBroken(f"{place}: must be a JSON object")
+    if "\\ud" in line.lower():  # only an escape can write half of a surrogate pair
+        try:
+            json.dumps(table, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise SourceBroken(f"{place}: its text holds half a character; mend it") from None
     return table
 
 
 def _validated(kind: type[_PatientRecord], table: dict[str, Any], place: str) -> _PatientRecord:
     try:
-        record = kind.model_validate(table)
-        for note in record.notes:
-            (note.text or "").encode()
+        return kind.model_validate(table)
     except ValidationError as error:
         raise SourceBroken(f"{place}: {one_line(error)}") from None
-    except UnicodeEncodeError:
-        raise SourceBroken(f"{place}: its text holds half a character; mend it") from None
-    return record
 
 
-def _joined(first: _PatientRecord, second: _PatientRecord) -> _PatientRecord:
-    """One patient of two documents; a stay named in both keeps every code of both."""
+def _joined(
+    first: _PatientRecord, second: _PatientRecord, place: str, attrition: Attrition
+) -> _PatientRecord:
+    """One patient of two documents; a stay named in both keeps every code of both, and else what
+    the first said.
+    """
     stays = {stay.id: stay for stay in first.stays}
     for stay in second.stays:
-        old = stays.get(stay.id)
-        codes = tuple(dict.fromkeys((*(old.codes if old else ()), *stay.codes)))
-        stays[stay.id] = (old or stay).model_copy(update={"codes": codes})
+        old = stays.setdefault(stay.id, stay)
+        if stay.model_copy(update={"codes": old.codes}) != old:
+            attrition.add("documents that tell a stay otherwise", place)
+        codes = tuple(dict.fromkeys((*old.codes, *stay.codes)))
+        stays[stay.id] = old.model_copy(update={"codes": codes})
+    said = (second.died, second.followed_until)
+    if said not in ((first.died, first.followed_until), (None, None)):
+        attrition.add("documents that tell a patient otherwise", place)
     return first.model_copy(
         update={"stays": tuple(stays.values()), "notes": first.notes + second.notes}
-    )
-
-
-def _patient(
-    record: _PatientRecord, part: Part | None, place: str, attrition: Attrition
-) -> Patient:
-    return assembled(
-        record.id,
-        (
-            Stay(stay.id, stay.admitted, stay.discharged, icd10cm(stay.codes), stay.died)
-            for stay in record.stays
-        ),
-        ((note.at, note.kind, note.text, note.stay) for note in record.notes),
-        place=place,
-        attrition=attrition,
-        part=part,
     )

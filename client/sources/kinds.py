@@ -7,8 +7,16 @@ from typing import Annotated
 from client.sources.jsonl import Jsonl
 from client.sources.source import Source
 from client.sources.synthetic.source import SyntheticSource
+from client.sources.tabular import Csv, Parquet
 from privacy.spec import Registry
 
-SOURCES: Registry[Source] = Registry("fedward.sources", Source, Jsonl, SyntheticSource)  # type: ignore[type-abstract]
+SOURCES: Registry[Source] = Registry(
+    "fedward.sources",
+    Source,  # type: ignore[type-abstract]
+    Jsonl,
+    Csv,
+    Parquet,
+    SyntheticSource,
+)
 
 AnySource = Annotated[Source, SOURCES]

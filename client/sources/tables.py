@@ -1,8 +1,20 @@
 """Tables: CSV and Parquet files joined and sorted in bounded memory, on DuckDB.
 
 Every column of a CSV file is read as text: a reader that guesses types takes `04112` for 4,112.
-What does not fit into memory is sorted in a temporary folder that only this user can open, in files
-that DuckDB encrypts, and that is removed at the end.
+What does not fit into memory is sorted in a temporary folder that only this user can open and that
+is removed at the end, or, after a kill, when the next tables are opened. DuckDB encrypts what it
+writes there, which keeps a leftover from a casual look and from no expert: the files of notes
+themselves lie at the site in clear.
+
+| a CSV file | becomes |
+| --- | --- |
+| ends its lines with LF, CRLF or CR, with line ends of any kind between quotes | rows |
+| ends some lines with LF and others with CRLF | `SourceBroken` |
+| begins with a byte order mark | as if it did not |
+| has an empty line | no row, except in a file of one column |
+| has a column without a name, such as the index that pandas writes | that column is not read |
+| has a row with a field too many or too few, or a quote that does not end | `SourceBroken` |
+| has bytes that its encoding does not have; latin-1 has none of 0x80 to 0x9f | `SourceBroken` |
 """
 
 from __future__ import annotations
@@ -10,25 +22,28 @@ from __future__ import annotations
 import csv
 import gzip
 import re
-import tempfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
+from client.sources.complaints import LONGEST_LINE, Encoding, complaint, refuse_encoding
+from client.sources.scratch import Scratch
 from privacy.errors import SourceBroken
 
 if TYPE_CHECKING:
     import duckdb
 
-Encoding = Literal["utf-8", "latin-1"]
+__all__ = ["FILE", "LONGEST_LINE", "ROW", "Encoding", "Tables", "quoted"]
 
-ROWS_AT_A_TIME = 256
-LONGEST_LINE = 48 * 1024 * 1024
-"""Bytes of one record of a CSV file, of which a note of 10 MB is a small part."""
-
+ROWS_AT_A_TIME = 64
 FILE, ROW = "_file", "_row"
 """Columns that every table has: its file's name, and the record's number in it, from 1."""
+
+UNNAMED = "_unnamed_"
+SHARE = 4
+"""How many times the keys of a range, with their rows, fit into memory."""
 
 
 class Tables:
@@ -40,23 +55,29 @@ class Tables:
 
     def __init__(self, *, memory_mb: int = 512) -> None:
         self._memory = memory_mb
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
         self._db: duckdb.DuckDBPyConnection | None = None
+        self._files: dict[Path, Encoding | None] = {}
 
     def __enter__(self) -> Self:
         """Opens a database in memory that can neither load extensions nor reach a network."""
         import duckdb
 
-        self._scratch = tempfile.TemporaryDirectory(prefix="fedward-")  # mode 0700
+        self._scratch = Scratch()
         self._db = duckdb.connect(
             ":memory:",
             config={
                 "memory_limit": f"{self._memory}MB",
                 "threads": 2,
-                "temp_directory": self._scratch.name,
+                "temp_directory": str(self._scratch.path),
                 "temp_file_encryption": True,
+                # Its own crypto module draws keys from a generator that it does not call secure,
+                # and the module that it would rather have is an extension to be downloaded.
+                "force_mbedtls_unsafe": True,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
+                "allow_community_extensions": False,
+                "extension_directory": f"{self._scratch.path}/none",
                 "preserve_insertion_order": True,
             },
         )
@@ -67,7 +88,7 @@ class Tables:
         if self._db is not None:
             self._db.close()
         if self._scratch is not None:
-            self._scratch.cleanup()
+            self._scratch.close()
 
     def csv(
         self,
@@ -77,6 +98,7 @@ class Tables:
         encoding: Encoding = "utf-8",
         delimiter: str = ",",
         lower: bool = False,
+        needs: Collection[str] = (),
     ) -> tuple[str, ...]:
         """Names CSV files, gzipped or not, as a table; every column is text, empty ones are null.
 
@@ -86,52 +108,75 @@ class Tables:
             encoding: Of the files.
             delimiter: Between columns.
             lower: Makes the columns' names lower-case.
+            needs: Columns that every file must have.
 
         Returns:
             The columns that all files have, as in the first.
 
         Raises:
-            SourceBroken: A file is not there, has no header, or a column stands in it twice.
+            SourceBroken: A file is not there, has no header, lacks a column that is needed, or
+                has one twice.
         """
         parts: list[tuple[list[str], str, Path]] = []
         shared: list[str] = []
         for path in paths:
+            self._files[path] = encoding
             header = _header(path, encoding, delimiter)
             columns = [column.lower() if lower else column for column in header]
-            _once(columns, path)
-            given = ", ".join(f"{_text(column)}: 'VARCHAR'" for column in columns)
+            named = [column for column in columns if column]
+            _once(named, path)
+            _has(needs, named, path)
+            given = ", ".join(
+                f"{_text(column or f'{UNNAMED}{number}')}: 'VARCHAR'"
+                for number, column in enumerate(columns)
+            )
             read = (
-                f"read_csv({_text(str(path))}, header = true, auto_detect = false, "
+                f"read_csv({_path(path)}, header = true, auto_detect = false, "
                 f"columns = {{{given}}}, delim = {_text(delimiter)}, quote = '\"', "
                 f"escape = '\"', encoding = {_text(encoding)}, strict_mode = true, "
                 f"max_line_size = {LONGEST_LINE}, buffer_size = {LONGEST_LINE})"
             )
-            parts.append((columns, read, path))
-            shared = [column for column in shared or columns if column in columns]
+            parts.append((named, read, path))
+            shared = [column for column in shared or named if column in named]
         self._named(name, parts, shared)
         return tuple(shared)
 
-    def parquet(self, name: str, paths: Sequence[Path], *, lower: bool = False) -> dict[str, str]:
+    def parquet(
+        self,
+        name: str,
+        paths: Sequence[Path],
+        *,
+        lower: bool = False,
+        needs: Collection[str] = (),
+    ) -> dict[str, str]:
         """Names Parquet files as a table; columns keep their types.
+
+        Args:
+            name: Of the table.
+            paths: Files with the same columns in any order.
+            lower: Makes the columns' names lower-case.
+            needs: Columns that every file must have.
 
         Returns:
             The columns that all files have, and DuckDB's name of each one's type.
 
         Raises:
-            SourceBroken: A file is not there or is not Parquet.
+            SourceBroken: A file is not there, is not Parquet, or lacks a column that is needed.
         """
         parts: list[tuple[list[str], str, Path]] = []
         types: dict[str, str] = {}
         shared: list[str] = []
         for path in paths:
-            with _plain(path):
+            self._files[path] = None
+            with self._plain(path):
                 _there(path)
-                read = f"read_parquet({_text(str(path))})"
+                read = f"read_parquet({_path(path)})"
                 described = self._open.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()
             found = {row[0].lower() if lower else row[0]: str(row[1]) for row in described}
             _once([row[0].lower() if lower else row[0] for row in described], path)
+            _has(needs, found, path)
             renamed = ", ".join(
-                f"{_name(row[0])} AS {_name(new)}"
+                f"{quoted(row[0])} AS {quoted(new)}"
                 for row, new in zip(described, found, strict=True)
             )
             parts.append((list(found), f"(SELECT {renamed} FROM {read})", path))
@@ -151,15 +196,62 @@ class Tables:
         Raises:
             SourceBroken: A file cannot be read; names the file and line only.
         """
-        with _plain(None):
+        with self._plain():
             cursor = self._open.cursor()
             cursor.execute(query, list(parameters))
-        while True:
-            with _plain(None):
-                some = cursor.fetchmany(ROWS_AT_A_TIME)
-            if not some:
-                return
-            yield from some
+        try:
+            while True:
+                with self._plain():
+                    some = cursor.fetchmany(ROWS_AT_A_TIME)
+                if not some:
+                    return
+                yield from some
+        finally:
+            cursor.close()
+
+    def ordered(
+        self,
+        chosen: str,
+        source: str,
+        *,
+        key: str,
+        then: str,
+        size: str,
+        where: str = "true",
+        parameters: Sequence[object] = (),
+    ) -> Iterator[tuple[Any, ...]]:
+        """Streams a table in order of a key, however large it is.
+
+        DuckDB sorts long texts only where about all of them fit into memory. So the table is read
+        once for how much each key holds, and then once for each range of keys that fits easily.
+
+        Args:
+            chosen: What is selected.
+            source: From where.
+            key: A text; rows without it come first.
+            then: How rows of one key are ordered.
+            size: About how many bytes a row holds.
+            where: Which rows are read.
+            parameters: Of `where`.
+
+        Raises:
+            SourceBroken: A file cannot be read, or one key holds more than fits into memory.
+        """
+        sizes = self.rows(
+            f"SELECT {key}, sum({size})::BIGINT FROM {source} WHERE {where} "
+            "GROUP BY 1 ORDER BY 1 NULLS FIRST",
+            parameters,
+        )
+        most = self._memory * 1_000_000 // SHARE
+        for low, high in _ranges(sizes, most):
+            inside = [f"{key} >= ?"] if low is not None else []
+            if high is not None:
+                inside.append(f"{key} < ?" if low is not None else f"({key} < ? OR {key} IS NULL)")
+            yield from self.rows(
+                f"SELECT {chosen} FROM {source} WHERE {' AND '.join([where, *inside])} "
+                f"ORDER BY {key} NULLS FIRST, {then}",
+                [*parameters, *(edge for edge in (low, high) if edge is not None)],
+            )
 
     def one(self, query: str, parameters: Sequence[object] = ()) -> tuple[Any, ...]:
         """The first row of a SELECT."""
@@ -174,22 +266,65 @@ class Tables:
     def _named(
         self, name: str, parts: list[tuple[list[str], str, Path]], shared: list[str]
     ) -> None:
-        chosen = ", ".join(map(_name, shared))
+        chosen = "".join(f"{quoted(column)}, " for column in shared)
+        names = _apart([path for _, _, path in parts])
         each = [
-            f"SELECT {chosen}, {_text(path.name)} AS {FILE}, row_number() OVER () AS {ROW} "
+            f"SELECT {chosen}{_text(names[path])} AS {FILE}, row_number() OVER () AS {ROW} "
             f"FROM {source}"
             for _, source, path in parts
         ]
-        with _plain(None):
-            self._open.execute(f"CREATE VIEW {_name(name)} AS {' UNION ALL '.join(each)}")
+        with self._plain():
+            self._open.execute(f"CREATE VIEW {quoted(name)} AS {' UNION ALL '.join(each)}")
+
+    @contextmanager
+    def _plain(self, path: Path | None = None) -> Iterator[None]:
+        """DuckDB's errors repeat values; what is said instead is the file and the line."""
+        import duckdb
+
+        try:
+            yield
+        except (duckdb.Error, MemoryError) as error:
+            files = self._files if path is None else {path: self._files[path]}
+            raise complaint(error, files) from None
+
+
+def _ranges(
+    sizes: Iterator[tuple[str | None, int]], most: int
+) -> Iterator[tuple[str | None, str | None]]:
+    """Ranges of keys, from the first to before the second, of at most so many bytes together or of
+    one key; None is before the first key or after the last.
+    """
+    edges: list[str] = []
+    held = 0
+    for key, size in sizes:
+        if held and held + size > most and key is not None:
+            edges.append(key)
+            held = 0
+        held += size
+    yield from zip([None, *edges], [*edges, None], strict=True)
+
+
+def quoted(value: str) -> str:
+    """A name of a table or column, for SQL."""
+    return '"' + value.replace('"', '""') + '"'
 
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _name(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"'
+def _path(path: Path) -> str:
+    """A path for SQL; without the brackets DuckDB would take `*` for any name."""
+    return _text(re.sub(r"[\[*?]", r"[\g<0>]", str(path)))
+
+
+def _apart(paths: list[Path]) -> dict[Path, str]:
+    """Each file's name, with as many folders as tell all of them apart."""
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        found = {path: "/".join(path.parts[-depth:]) for path in paths}
+        if len(set(found.values())) == len(paths):
+            return found
+    raise SourceBroken(f"{paths[0].name}: a file is named twice; name each once")
 
 
 def _there(path: Path) -> None:
@@ -200,19 +335,25 @@ def _there(path: Path) -> None:
 def _header(path: Path, encoding: Encoding, delimiter: str) -> list[str]:
     _there(path)
     try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig" if encoding == "utf-8" else encoding,
-                    newline="") as file:  # fmt: skip
+        with _opened(path, encoding) as file:
             found = next(csv.reader(file, delimiter=delimiter), [])
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise SourceBroken(f"{path.name}: cannot be read ({type(error).__name__})") from None
     except UnicodeDecodeError:
-        raise SourceBroken(f"{path.name}: is not {encoding}; say which it is") from None
+        refuse_encoding(path, encoding)
+        raise
     except csv.Error:
         raise SourceBroken(f"{path.name}: its first line is not a CSV header") from None
     if not found:
         raise SourceBroken(f"{path.name}: is empty; it must begin with its columns' names")
     return found
+
+
+def _opened(path: Path, encoding: Encoding) -> IO[str]:
+    real = "utf-8-sig" if encoding == "utf-8" else encoding
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding=real, newline="")
+    return path.open(encoding=real, newline="")
 
 
 def _once(columns: list[str], path: Path) -> None:
@@ -221,24 +362,11 @@ def _once(columns: list[str], path: Path) -> None:
             raise SourceBroken(f"{path.name}: two columns have one name; rename one")
 
 
-@contextmanager
-def _plain(path: Path | None) -> Iterator[None]:
-    """DuckDB's errors repeat values; what is said instead is the file and the line."""
-    import duckdb
-
-    try:
-        yield
-    except (duckdb.Error, MemoryError) as error:
-        raise SourceBroken(_said(str(error), path, type(error).__name__)) from None
-
-
-def _said(text: str, path: Path | None, kind: str) -> str:
-    file = re.search(r"^\s*file = (.+)$", text, re.MULTILINE)
-    name = path.name if path is not None else Path(file[1]).name if file else "a file"
-    line = re.search(r"(?:CSV Error on )?Line:? (\d+)", text, re.IGNORECASE)
-    where = f"{name} line {line[1]}" if line else name
-    if kind == "OutOfMemoryException":
-        return f"{where}: there is not enough memory or temporary disk to sort it"
-    if re.search(r"utf-?8|unicode|encod", text, re.IGNORECASE):
-        return f"{where}: is not in the encoding that site.toml says; say which it is"
-    return f"{where}: cannot be read as a table ({kind}); write it anew"
+def _has(needs: Collection[str], columns: Collection[str], path: Path) -> None:
+    # The columns that are there stay unsaid: in a file without a header they are a patient's row.
+    for column in needs:
+        if column not in columns:
+            raise SourceBroken(
+                f"{path.name}: has no column {column!r}; name one of its first line in site.toml "
+                "(and its delimiter, where that is not a comma)"
+            )

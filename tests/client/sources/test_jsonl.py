@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from builders import patient
 from client.sources.jsonl import UNDATED, Jsonl
 from client.sources.source import Attrition
 from privacy.errors import SourceBroken
-from tasks.records import icd10cm
+from tasks.records import Code, icd10cm
 
 CANARY = "Zebulon Quagmire"
 
@@ -178,6 +180,146 @@ def test_a_column_that_is_not_there_is_named(write_lines):
     source = Jsonl.model_validate({"paths": [path.name], **DOCUMENTS})
     with pytest.raises(ValueError, match=r"line 1: no column 'journal'"):
         source.cut("journal", largest=2, rest="others", root=path.parent)
+
+
+FULL = {
+    "id": "s1",
+    "admitted": "2024-01-01T08:00:00Z",
+    "discharged": "2024-01-05T08:00:00Z",
+    "codes": ["I10", {"system": "icd-9-cm", "code": "041.12"}],
+    "died": False,
+    "planned": True,
+    "newborn": None,
+    "facts": {"denied": True, "ward": "ICU", "unknown": None},
+    "times": {"triaged": "2024-01-01T07:30:00+01:00", "unknown": None},
+}
+
+
+def test_a_patient_may_say_all_that_records_hold(write_lines):
+    line = patient(1, stays=[FULL]) | {
+        "died": "2024-06-01T00:00:00Z",
+        "deaths_known": True,
+        "followed_until": "2024-07-01T00:00:00Z",
+    }
+    (one,), _ = read(write_lines(line))
+    (stay,) = one.stays
+    assert stay.codes == (Code("icd-10-cm", "I10"), Code("icd-9-cm", "041.12"))
+    assert (stay.died, stay.planned, stay.newborn) == (False, True, None)
+    assert stay.facts == {"denied": True, "ward": "ICU"}
+    assert stay.times == {"triaged": datetime(2024, 1, 1, 6, 30, tzinfo=UTC)}
+    assert one.died == datetime(2024, 6, 1, tzinfo=UTC)
+    assert one.deaths_known is True
+    assert one.followed_until == datetime(2024, 7, 1, tzinfo=UTC)
+
+
+def test_what_is_not_said_is_not_known(write_lines):
+    (one,), _ = read(write_lines(patient(1, stays=[{k: FULL[k] for k in list(FULL)[:3]}])))
+    (stay,) = one.stays
+    assert (stay.died, stay.planned, stay.newborn, stay.facts, stay.times) == (
+        None, None, None, {}, {},
+    )  # fmt: skip
+    assert (one.died, one.deaths_known, one.followed_until) == (None, False, None)
+
+
+def test_codes_without_a_system_are_of_the_one_that_is_declared(write_lines):
+    (one,), _ = read(write_lines(patient(1, stays=[FULL])), code_system="snomed-ct")
+    assert [code.system for code in one.stays[0].codes] == ["snomed-ct", "icd-9-cm"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"died": "no"}, "stays.0.died: Input should be a valid boolean"),
+        ({"planned": 1}, "stays.0.planned: Input should be a valid boolean"),
+        ({"facts": {CANARY: 5}}, "stays.0.facts: each must be true, false, a text or null"),
+        ({"facts": [CANARY]}, "stays.0.facts: must be an object"),
+        ({"times": {CANARY: "2024-01-01T08:00:00"}}, "stays.0.times: each must be a time with a"),
+        ({"times": {CANARY: "1/15/2024"}}, "stays.0.times: each must be a time with a zone"),
+        ({"codes": CANARY}, "stays.0.codes: must be a list"),
+        ({"codes": [5]}, "stays.0.codes: each must be a text, or {system, code}"),
+        ({"codes": [{"system": CANARY, "code": "I10"}]}, "stays.0.codes: each must be a text, or"),
+        ({"codes": [{"system": ["x"], "code": "I10"}]}, "stays.0.codes: each must be a text, or"),
+        ({"codes": [{"code": "I10"}]}, "stays.0.codes: each must be a text, or"),
+        ({"admitted": 20240101}, "stays.0.admitted: must be a text such as 2024-01-15T"),
+        ({"admitted": "20240101"}, "stays.0.admitted: must be a text such as 2024-01-15T"),
+        ({"admitted": "1/15/2024"}, "stays.0.admitted: must be a text such as 2024-01-15T"),
+    ],
+)
+def test_what_a_stay_says_in_another_type_is_refused(write_lines, changes, said):
+    with pytest.raises(SourceBroken) as error:
+        read(write_lines(patient(1), patient(2, stays=[FULL | changes])))
+    assert str(error.value).startswith(f"patients.jsonl line 2: {said}")
+    assert CANARY not in str(error.value)
+    assert "1/15" not in str(error.value)
+
+
+def test_documents_carry_what_their_columns_name(write_lines):
+    columns = {
+        "patient": "id", "discharged": "to", "admitted": "from", "died": "dead", "planned": "e",
+        "facts": ["denied", "ward"], "times": ["triage"], "died_at": "dod",
+        "followed_until": "last", "stay": "enc",
+    }  # fmt: skip
+    first = document(
+        1,
+        to="2024-01-05T08:00:00Z",
+        dead=True,
+        denied=False,
+        triage="2024-01-01T08:00:00Z",
+        enc="a",
+        dod="2024-01-05T07:00:00Z",
+        last="2024-02-01T00:00:00Z",
+        **{"from": "2024-01-01T08:00:00Z"},
+    )
+    second = first | {"text": "more", "codes": ["E11"], "denied": True, "dod": None, "last": None}
+    source = {"layout": "documents", "columns": columns, "deaths_known": True}
+    (one,), attrition = read(write_lines(first, second), **source)
+    (stay,) = one.stays
+    assert (stay.died, stay.planned, stay.facts) == (True, None, {"denied": False})
+    assert stay.times == {"triage": datetime(2024, 1, 1, 8, tzinfo=UTC)}
+    assert stay.codes == icd10cm(["I10", "E11"])
+    assert one.died == datetime(2024, 1, 5, 7, tzinfo=UTC)
+    assert (one.deaths_known, one.followed_until) == (True, datetime(2024, 2, 1, tzinfo=UTC))
+    assert attrition.counts == {"documents that tell a stay otherwise": 1}
+
+
+def test_latin_1_is_read_where_it_is_declared_and_a_mark_at_the_beginning_is_none(tmp_path):
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes(json.dumps(patient(1, id="José ÿ"), ensure_ascii=False).encode("latin-1"))
+    assert read(path, encoding="latin-1")[0][0].id == "José ÿ"
+    with pytest.raises(SourceBroken, match=r"latin\.jsonl: is not UTF-8 \(line 1\); set encoding"):
+        read(path)
+    path.write_text(json.dumps(patient(1)), "utf-8-sig")
+    assert read(path)[0][0].id == "p1"
+
+
+def test_half_a_character_is_refused_wherever_it_stands(write_lines):
+    for broken in (patient(2, id="\ud800"), patient(2, notes=[{"at": "x", "text": "\udfff"}])):
+        with pytest.raises(SourceBroken, match=r"line 2: its text holds half a character"):
+            read(write_lines(patient(1), broken))
+    assert read(write_lines(patient(1, id="🙂 \\ud800")))[0][0].id == "🙂 \\ud800"
+
+
+def test_other_scripts_and_10_mb_notes_are_read_whole(write_lines):
+    texts = ["слово " * 900_000, "שלום עליכם، مرحبا", "x" * 10 * 2**20]
+    notes = [{"at": f"2024-01-0{n}T08:00:00Z", "text": text} for n, text in enumerate(texts, 1)]
+    (one,), attrition = read(write_lines(patient(1, notes=notes)))
+    assert [note.text for note in one.notes] == texts
+    assert "notes with control characters (kept)" not in attrition.counts
+
+
+def test_overlaps_and_the_future_are_counted_and_not_where_dates_were_moved(write_lines):
+    late = FULL | {"id": "s2", "admitted": "2024-01-04T00:00:00Z",
+                   "discharged": "2190-01-01T00:00:00Z"}  # fmt: skip
+    line = patient(1, stays=[FULL, late, late], notes=[{"at": "2190-01-01T00:00:00Z", "text": "x"}])
+    _, attrition = read(write_lines(line))
+    assert attrition.counts == {
+        "stays that stand twice": 1,
+        "stays that overlap another (kept)": 1,
+        "stays dated in the future (kept)": 1,
+        "notes dated in the future (kept)": 1,
+    }
+    _, attrition = read(write_lines(line), shifted=True)
+    assert "stays dated in the future (kept)" not in attrition.counts
 
 
 def test_its_state_changes_with_its_files(write_lines, tmp_path):

@@ -1,0 +1,205 @@
+"""Cells: the rows of a table that are read, in order of patient, and tables merged by patient.
+
+A table is sorted by DuckDB, a range of patients at a time (`Tables.ordered`); of the result one
+patient's rows at a time are held in memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal
+
+from client.sources.layout import Fact
+from client.sources.moments import Moments, since_epoch
+from client.sources.source import Attrition
+from client.sources.tables import FILE, ROW, Tables, quoted
+from privacy.errors import SourceBroken
+
+Role = Literal["id", "text", "word", "code", "codes", "time", "fact"]
+"""What a column is read as: an id, a note, any word, a code, several codes, a moment, a fact."""
+
+_WHOLE = frozenset(
+    f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
+) | {"INTEGER", "UINTEGER"}
+
+_ADVICE: Mapping[Role, str] = {
+    "id": "write ids as text or whole numbers, because others lose digits",
+    "text": "write notes as text",
+    "word": "write it as text or whole numbers",
+    "code": "write codes as text, because numbers lose leading zeros",
+    "codes": "write codes as lists of text, or as text and set code_separator",
+    "time": "write it as a timestamp, a date or text",
+    "fact": "write it as text, whole numbers or booleans",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that is read.
+
+    Attributes:
+        name: Under which its values are found.
+        column: Its name in the files.
+        role: What it is read as.
+        fact: Of the role `fact`, how.
+    """
+
+    name: str
+    column: str
+    role: Role
+    fact: Fact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was read of a row; a value is None where the cell is empty."""
+
+    place: str
+    values: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A table, and how it is read.
+
+    Attributes:
+        table: Its name in `Tables`.
+        types: Of its columns, as DuckDB calls them.
+        columns: Those that are read.
+        moments: Reads its times.
+        separator: Between several codes in one cell.
+        source: In SQL, where the rows come from, where that is not the table alone.
+    """
+
+    table: str
+    types: Mapping[str, str]
+    columns: Sequence[Column]
+    moments: Moments
+    separator: str | None = None
+    source: str | None = None
+
+    def rows(
+        self, tables: Tables, *, where: str = "true", parameters: Sequence[object] = ()
+    ) -> Iterator[Row]:
+        """The rows in order of patient, within a patient as they stand.
+
+        Raises:
+            SourceBroken: A cell cannot be read as what it must be; names file, row and column.
+        """
+        chosen = ", ".join(self._expression(column) for column in self.columns)
+        (patient,) = (quoted(c.column) for c in self.columns if c.name == "patient")
+        found = tables.ordered(
+            f"{FILE}, {ROW}, {chosen}",
+            self.source or quoted(self.table),
+            key=f"CAST({patient} AS VARCHAR)",
+            then=f"{FILE}, {ROW}",
+            size=self._size(),
+            where=where,
+            parameters=parameters,
+        )
+        readers = [(column, self._reader(column)) for column in self.columns]
+        for file, number, *cells in found:
+            place = f"{file} row {number}"
+            values: dict[str, Any] = {}
+            for (column, read), cell in zip(readers, cells, strict=True):
+                try:
+                    values[column.name] = read(cell)
+                except ValueError as error:
+                    raise SourceBroken(f"{place}: column {column.column}: {error}") from None
+            yield Row(place, values)
+
+    def _size(self) -> str:
+        """About how many bytes a row takes in DuckDB, for SQL."""
+        texts = (f"coalesce(strlen({quoted(c.column)}), 0)" for c in self.columns
+                 if c.role == "text" and self.types[c.column] == "VARCHAR")  # fmt: skip
+        return " + ".join([str(64 * (2 + len(self.columns))), *texts])
+
+    def _expression(self, column: Column) -> str:
+        cell, found = quoted(column.column), self.types[column.column]
+        base = found.partition("(")[0]
+        timed = base.startswith("TIMESTAMP")
+        whole = base in _WHOLE or re.fullmatch(r"DECIMAL\(\d+,0\)", found) is not None
+        text = base in ("VARCHAR", "ENUM")
+        match column.role:
+            case "time" if timed:
+                return f"epoch_us({cell})"
+            case "time" if base == "DATE":
+                return cell
+            case "codes" if found == "VARCHAR[]" or (text and self.separator is not None):
+                return cell
+            case "text" | "code" | "time" if text:
+                return f"NULLIF(CAST({cell} AS VARCHAR), '')"
+            case "id" if text or whole or base == "UUID":
+                return f"NULLIF(CAST({cell} AS VARCHAR), '')"
+            case "word" | "fact" if text or whole or base == "BOOLEAN":
+                return f"NULLIF(CAST({cell} AS VARCHAR), '')"
+        # The base alone: an ENUM's full type lists its values.
+        raise SourceBroken(
+            f"{self.table}: column {column.column} is {base}; {_ADVICE[column.role]}"
+        )
+
+    def _reader(self, column: Column) -> Callable[[Any], Any]:
+        found, moments, fact = self.types[column.column], self.moments, column.fact
+        if column.role == "time":
+            if found.startswith("TIMESTAMP"):
+                zoned = "WITH TIME ZONE" in found
+                return lambda cell: (
+                    None if cell is None else moments.of(since_epoch(cell, zoned=zoned))
+                )
+            return lambda cell: None if cell is None else moments.of(cell)
+        if column.role == "fact" and fact is not None:
+            if found == "BOOLEAN" and fact.type == "boolean" and not (fact.true or fact.false):
+                return lambda cell: None if cell is None else cell == "true"
+            return fact.said
+        if column.role == "codes":
+            return lambda cell: _codes(cell, self.separator)
+        return lambda cell: cell
+
+
+def _codes(cell: str | list[str | None] | None, separator: str | None) -> tuple[str, ...]:
+    some = cell.split(separator) if isinstance(cell, str) else cell or ()
+    return tuple(code.strip() for code in some if code is not None and code.strip())
+
+
+def by_patient(
+    rows: Iterator[Row], *, without: str, attrition: Attrition
+) -> Iterator[tuple[str, list[Row]]]:
+    """Rows in order of patient, together for each patient.
+
+    Args:
+        rows: With a value `patient`.
+        without: The rule under which rows without a patient are counted and left out.
+        attrition: Where.
+    """
+    for patient, some in groupby(rows, key=lambda row: row["patient"]):
+        if patient is None:
+            for row in some:
+                attrition.add(without, row.place)
+        else:
+            yield patient, list(some)
+
+
+def merged(
+    streams: Sequence[Iterator[tuple[str, list[Row]]]],
+) -> Iterator[tuple[str, list[list[Row]]]]:
+    """Several tables in order of patient as one: each patient with its rows of every table.
+
+    DuckDB orders texts by their bytes in UTF-8, which is how Python orders them.
+    """
+    heads = [next(stream, None) for stream in streams]
+    while any(head is not None for head in heads):
+        patient = min(head[0] for head in heads if head is not None)
+        found: list[list[Row]] = []
+        for number, head in enumerate(heads):
+            if head is not None and head[0] == patient:
+                found.append(head[1])
+                heads[number] = next(streams[number], None)
+            else:
+                found.append([])
+        yield patient, found
