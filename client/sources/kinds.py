@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 from client.sources.jsonl import Jsonl
+from client.sources.mimic_iii import MimicIII
+from client.sources.mimic_iv import MimicIV
 from client.sources.source import Source
 from client.sources.synthetic.source import SyntheticSource
 from privacy.spec import Registry
 
-SOURCES: Registry[Source] = Registry("fedward.sources", Source, Jsonl, SyntheticSource)  # type: ignore[type-abstract]
+SOURCES: Registry[Source] = Registry(
+    "fedward.sources",
+    Source,  # type: ignore[type-abstract]
+    Jsonl,
+    MimicIII,
+    MimicIV,
+    SyntheticSource,
+)
 
 AnySource = Annotated[Source, SOURCES]
