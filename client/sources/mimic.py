@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from client.sources.mimic_charts import (
 from client.sources.mimic_tables import Table, find, state
 from client.sources.source import Attrition, Source
 from client.sources.tables import Tables
+from client.sources.texts import Texts
 from privacy.errors import SourceBroken
 from tasks.records import Patient
+
+_Names = tuple[str, ...]
 
 
 class Mimic(Source):
@@ -68,8 +72,8 @@ class Mimic(Source):
     def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:
         """See `Source.patients`: in the order of their ids as text."""
         paths = self._paths(root)
-        with Tables() as tables:
-            charts = self._charts(tables, paths, attrition)
+        with ExitStack() as opened:
+            charts = self._charts(opened, paths, attrition)
             yield from with_notes(charts.read(), attrition)
 
     def state(self, *, root: Path) -> str | None:
@@ -94,34 +98,28 @@ class Mimic(Source):
             found[table] = find(apart, table, hint=hint)
         return found
 
-    def _charts(self, tables: Tables, paths: dict[str, Path], attrition: Attrition) -> Charts:
+    def _charts(self, opened: ExitStack, paths: dict[str, Path], attrition: Attrition) -> Charts:
         edition = self._edition()
+        tables = opened.enter_context(Tables())
 
-        def records(
-            table: str, what: str, columns: tuple[str, ...], extra: tuple[str, ...] = ()
-        ) -> Records:
+        def records(table: str, what: str, needed: _Names, extra: _Names = ()) -> Records:
             one = Table(tables, table, paths[table])
-            one.demand(columns)
-            chosen = columns + extra
-            whole = "text" if "text" in columns else None
-            rows = one.sorted([name for name in chosen if name != whole], whole=whole)
-            names = tuple(name for name in chosen if name != whole)
-            return Records(rows, names + ((whole,) if whole else ()), what, attrition)
+            one.demand(needed)
+            return Records(one.sorted(needed + extra), needed + extra, what, attrition)
 
+        def notes(table: str) -> Records:
+            columns = ("subject_id", "hadm_id", "storetime", *self._note_columns())
+            one = Table(tables, table, paths[table])
+            one.demand((*columns, "text"))
+            rows = one.with_texts(columns, opened.enter_context(Texts()))
+            return Records(rows, (*columns, "text"), "notes", attrition)
+
+        who = ("subject_id", "gender", "dod")
         return Charts(
-            patients=records(
-                "patients", "patients", ("subject_id", "gender", "dod"), self._person_columns()
-            ),
-            stays=records("admissions", "stays", STAY_COLUMNS, edition.facts),
             codes={sort: self._codes(tables, sort, paths, attrition) for sort in _CODES},
-            notes=tuple(
-                records(
-                    table,
-                    "notes",
-                    ("subject_id", "hadm_id", "storetime", *self._note_columns(), "text"),
-                )
-                for table in self._note_tables()
-            ),
+            notes=tuple(map(notes, self._note_tables())),
+            patients=records("patients", "patients", who, self._person_columns()),
+            stays=records("admissions", "stays", STAY_COLUMNS, edition.facts),
             edition=edition,
             attrition=attrition,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from client.sources.tables import FILE, ROW, Tables
+from client.sources.texts import Texts
 from privacy.errors import SourceBroken
 
 ENDINGS = (".csv", ".csv.gz", ".parquet")
@@ -82,24 +83,37 @@ class Table:
             if column not in self.columns:
                 raise SourceBroken(f"{self._file}: has no column {column}, which MIMIC's has")
 
-    def sorted(self, columns: Sequence[str], *, whole: str | None = None) -> Iterator[list[Any]]:
+    def sorted(self, columns: Sequence[str]) -> Iterator[list[Any]]:
         """Records in the order of patients, those of one patient in the order of the file.
 
         Args:
-            columns: The patient's id first; None in place of one that is not there.
-            whole: A column of text that is given as it is; others lose spaces around them.
+            columns: The patient's id first; those that the file has not are None.
 
         Returns:
-            For each record: its file, its number there, then the columns.
+            For each record: its file, its number there, then the columns without spaces around.
         """
         chosen = [_trimmed(column) if column in self.columns else "NULL" for column in columns]
-        if whole is not None:
-            chosen.append(_name(whole))
         query = (
             f"SELECT {FILE}, {ROW}, {', '.join(chosen)} FROM {_name(self._name)} "
             f"ORDER BY {chosen[0]} NULLS LAST, {ROW}"
         )
         return map(list, self._tables.rows(query))
+
+    def with_texts(self, columns: Sequence[str], texts: Texts) -> Iterator[list[Any]]:
+        """As `sorted`, with the column `text` as it is at the end of each record.
+
+        Args:
+            columns: As in `sorted`.
+            texts: An empty one, where the texts are kept; open while records are read.
+        """
+        who = _trimmed(columns[0])
+        query = f"SELECT {ROW}, {who}, CAST(text AS VARCHAR) FROM {_name(self._name)}"
+        for expected, (number, owner, text) in enumerate(self._tables.rows(query), 1):
+            if number != expected:
+                raise SourceBroken(f"{self._file}: changed while it was read; read it anew")
+            texts.keep(text, owner or "")
+        for row in self.sorted(columns):
+            yield [*row, texts.get(row[1], row[2] or "")]
 
     def counted(self, columns: Sequence[str]) -> Iterator[list[Any]]:
         """Each combination of values: the file, the values, the number of records."""
