@@ -239,3 +239,19 @@ def test_no_summary_of_the_demo_can_be_read_at_the_admission(demo):
                 late = Label(at=stay.discharged, target=frozenset(), stay=stay.id)
                 read_at_discharge += any(n.kind == "discharge" for n in notes_for(patient, late))
         assert (read_at_discharge == 275) is (summaries == "discharge")
+
+
+def test_the_demo_is_refused_once_a_spreadsheet_had_its_codes(demo):
+    with gzip.open(DEMO / "hosp" / "diagnoses_icd.csv.gz", "rt", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["icd_code"].strip().isdecimal():
+            row["icd_code"] = str(int(row["icd_code"]))
+    other = demo.parent / "saved"
+    write(other, {"diagnoses_icd": rows}, ".csv")
+    (other / "note").symlink_to(demo / "note")
+    for path in (DEMO / "hosp").iterdir():
+        if path.name != "diagnoses_icd.csv.gz":
+            (other / path.name).symlink_to(path)
+    with pytest.raises(SourceBroken, match=r"diagnoses_icd.csv: column icd_code has lost the zero"):
+        read(other)

@@ -13,7 +13,7 @@ NAME = "Zebulon Quagmire"
 
 
 def test_texts_are_found_again_by_number():
-    kept = ["first", None, "", "по-русски \u202eעברית\u202c", "x" * 10_000_000]
+    kept = ["first", None, "", "по-русски \u202e\u05e2\u05d1\u05e8\u202c", "x" * 10_000_000]
     with Texts() as texts:
         for number, text in enumerate(kept):
             texts.keep(text, f"p{number}")
