@@ -55,9 +55,6 @@ class Tables:
                 "threads": 2,
                 "temp_directory": self._scratch.name,
                 "temp_file_encryption": True,
-                # DuckDB's wheel cannot draw random keys as OpenSSL does, and by itself would
-                # refuse to write: what this folder holds is hidden from a glance, not more.
-                "force_mbedtls_unsafe": True,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "preserve_insertion_order": True,
