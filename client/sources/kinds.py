@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from client.sources.jsonl import Jsonl
+from client.sources.mimic_iii import MimicIII
+from client.sources.mimic_iv import MimicIV
 from client.sources.source import Source
 from client.sources.synthetic.source import SyntheticSource
 from client.sources.tabular import Csv, Parquet
@@ -16,6 +18,8 @@ SOURCES: Registry[Source] = Registry(
     Jsonl,
     Csv,
     Parquet,
+    MimicIII,
+    MimicIV,
     SyntheticSource,
 )
 
