@@ -57,7 +57,7 @@ _SURE = re.compile(
 _WHO = (
     r"(?:patient|pt|he|she|they|mr|mrs|ms|who|resident|gentleman|lady|woman|man|infant|baby|child)"
 )
-_PATIENT = re.compile(rf"\b{_WHO}\b[^.]{{0,120}}$", _I)
+_PATIENT = re.compile(rf"\b{_WHO}\b.{{0,120}}$", _I | re.DOTALL)
 _OWN = re.compile(
     r"\b(?:his|her|their|the|patient['\u2019]?s|pt['\u2019]?s|\w+['\u2019]s)\s+(?:\w+\s+)?$|\buntil\s+$|\bsince\s+$",
     _I,
@@ -173,19 +173,18 @@ def _told(
     before, after = sentence[first : word.start()], sentence[word.end() : last]
     if _covers(_SURE, word, sentence, first, last):
         return "told"
-    if _covers(_HARMLESS, word, sentence, first, last):
-        return "harmless"
-    if of_family and not re.search(r"\b(?:patient|pt)\b", before, _I):
-        return "harmless"
-    if _KIN_BEFORE.search(before) or _KIN_OF.match(after):
+    if (
+        _covers(_HARMLESS, word, sentence, first, last)
+        or (of_family and not re.search(r"\b(?:patient|pt)\b", before, _I))
+        or _KIN_BEFORE.search(before)
+        or _KIN_OF.match(after)
+    ):
         return "harmless"
     if _PATIENT.search(before) or _OWN.search(before):
         return "told"
     if word[0].lower() in {"deceased", "dead", "deaths"} and _KIN_AFTER.match(after):
         return "harmless"
-    if _OPENS.match(before) or _ANY_KIN.search(before):
-        return "told"
-    return "unclear"
+    return "told" if _OPENS.search(before) or _ANY_KIN.search(before) else "unclear"
 
 
 def _covers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -214,7 +215,7 @@ def test_without_a_section_known_at_admission_there_is_nothing(text: str):
 def test_sections_lie_in_order_within_the_text(text: str):
     found = sections(text)
     assert all(0 <= part.start <= part.end <= len(text) for part in found)
-    assert all(one.end <= two.start for one, two in zip(found, found[1:], strict=False))
+    assert all(one.end <= two.start for one, two in pairwise(found))
 
 
 HEADS = ["Chief Complaint:", "Hospital Course:", "Family History:", "Discharge Exam:", "Labs:"]
