@@ -83,7 +83,7 @@ class Task(Kind):
 
     @abstractmethod
     def labels(self, patient: Patient, left_out: LeftOut) -> Iterator[Label]:
-        """The patient's answers, in order of time.
+        """The patient's answers, in the order of the stays.
 
         Args:
             patient: With all stays and notes.
