@@ -12,7 +12,7 @@ from builders import patient, study_table
 
 from client import cohort, counting, local
 from client.sources.source import Attrition
-from tasks.bags import collate
+from tasks.bags import PatientBag, collate
 from tasks.study import Study
 
 SUMMARY = "Chief Complaint:\nfever\n\nHospital Course:\nLATER {} expired\n\nAllergies:\n{}"
@@ -108,3 +108,25 @@ def test_the_tallies_of_an_exclusive_task_are_of_log_odds(site_of):
         chances = head(batch.x, batch.chunks)[batch.stays].softmax(-1).numpy()
     np.testing.assert_allclose(1 / (1 + np.exp(-found)), chances, rtol=1e-4)
     assert (truth.sum(1) == 1).all()
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_what_is_trained_on_is_the_loss_of_the_task(exclusive: bool, monkeypatch):
+    task = {"kind": "length-of-stay"} if exclusive else {"kind": "readmission"}
+    study = study_of(**task)
+    outputs = len(study.outputs)
+    bag = PatientBag((np.ones((1, study.encoder.dim), np.float32),), ((0,),))
+    head = study.head.build(dim=study.encoder.dim, outputs=outputs)
+    found: list[float] = []
+
+    def fit(self, head, patients, training):
+        found.append(training.losses(head, patients).item())
+        return {}
+
+    monkeypatch.setattr(type(study.privacy), "fit", fit)
+    local.fit(study, head, [bag], receipt=None, declared_patients=1, stream=None)
+    batch = collate([bag], dim=study.encoder.dim, outputs=outputs)
+    logits = head(batch.x, batch.chunks)[0, 0]
+    softmax = torch.nn.functional.cross_entropy(logits, torch.tensor(0)).item()
+    sigmoid = -torch.nn.functional.logsigmoid(logits).mean().item()
+    assert found == [pytest.approx(softmax if exclusive else sigmoid, rel=1e-5)]
