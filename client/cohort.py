@@ -91,16 +91,18 @@ def select(site: Site, study: Study, attrition: Attrition) -> Iterator[Chosen]:
             continue
         stays = []
         for label in study.task.labels(patient, attrition.add):
-            texts = [note.text for note in notes_for(patient, label)]
+            texts = [note.text for note in notes_for(patient, label, attrition.add)]
             if texts:
                 stays.append((texts, tuple(sorted(number[name] for name in label.target))))
-            else:
-                attrition.add("stays without notes by the prediction time")
         if not stays:
             attrition.add("patients without a labelled stay")
             continue
+        kept = stays[-study.bag.stays :]
+        attrition.add("stays kept", number=len(kept))
+        if len(stays) > len(kept):
+            attrition.add("stays beyond the bag, the oldest", number=len(stays) - len(kept))
         part = site.split.part(patient, secret=secret)
-        yield Chosen(hashed, part, stays[-study.bag.stays :])
+        yield Chosen(hashed, part, kept)
 
 
 def load(site: Site, study: Study) -> Cohort:

@@ -19,6 +19,7 @@ from privacy.suppression import hidden_labels
 from tasks import noised, tallies
 from tasks.bags import PatientBag, collate
 from tasks.heads.head import Head
+from tasks.loss import log_odds
 from tasks.study import Study
 
 EVALUATION_BATCH = 64
@@ -114,7 +115,11 @@ def carriers(patients: Patients, *, outputs: int) -> NDArray[np.int64]:
 def scores(
     study: Study, head: Head, patients: Patients
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Logits and truth, each (N, L) over the N stays of the patients, in order."""
+    """Logits and truth, each (N, L) over the N stays of the patients, in order.
+
+    The outputs of an exclusive task have log-odds for logits, so that the fixed edges of the
+    tallies mean the same probabilities for every task.
+    """
     outputs = len(study.outputs)
     logits = [np.zeros((0, outputs), np.float32)]
     truth = [np.zeros((0, outputs), np.bool_)]
@@ -122,7 +127,8 @@ def scores(
     for start in range(0, len(patients), EVALUATION_BATCH):
         some = patients[start : start + EVALUATION_BATCH]
         batch = collate(some, dim=study.encoder.dim, outputs=outputs)
-        logits.append(head(batch.x, batch.chunks)[batch.stays].numpy())
+        found = head(batch.x, batch.chunks)[batch.stays]
+        logits.append((log_odds(found) if study.task.exclusive else found).numpy())
         truth.append(batch.y[batch.stays].numpy().astype(np.bool_))
     return np.concatenate(logits), np.concatenate(truth)
 

@@ -192,7 +192,8 @@ def fit(
 
     def losses(model: nn.Module, sample: Sequence[PatientBag]) -> torch.Tensor:
         batch = collate(sample, dim=study.encoder.dim, outputs=outputs)
-        return patient_losses(model(batch.x, batch.chunks), batch)
+        logits = model(batch.x, batch.chunks)
+        return patient_losses(logits, batch, exclusive=study.task.exclusive)
 
     training = Training(
         receipt=receipt,

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from privacy.spec import Kind
 from tasks.records import Note, Patient
+from tasks.sections import known_at_admission
+
+SUMMARY = "discharge"
+"""The kind of the notes that sum a stay up at its end."""
 
 LeftOut = Callable[[str], None]
-"""Counts one more record under a rule, such as `stays without codes`."""
+"""Counts one more record under a rule, such as `stays without codes`.
+
+A rule that begins with `stays` drops one stay, unless it ends with `(kept)`: what is kept and what
+is dropped by such rules add up to the stays."""
 
 View = Callable[[str], str | None]
 """What may be read of a note's text: nothing where it is empty; None where the whole label must be
@@ -76,7 +83,7 @@ class Task(Kind):
 
     @abstractmethod
     def labels(self, patient: Patient, left_out: LeftOut) -> Iterator[Label]:
-        """The patient's answers, in order of time.
+        """The patient's answers, in the order of the stays.
 
         Args:
             patient: With all stays and notes.
@@ -84,18 +91,78 @@ class Task(Kind):
         """
 
 
-def notes_for(patient: Patient, label: Label) -> list[Note]:
-    """The notes that a prediction may read, newest first.
+def notes_for(patient: Patient, label: Label, left_out: LeftOut = lambda _: None) -> list[Note]:
+    """What a prediction may read, newest first; nothing where the label must be dropped.
+
+    Where nothing is given back, exactly one rule that begins with `stays` is counted.
+
+    Args:
+        patient: With all notes.
+        label: What may be read, and by when.
+        left_out: Counts what is not read, by rule.
 
     Guarantees:
-        None was written after `label.at`.
+        None was written after `label.at`, with one exception: where `label.summary_of` names a
+        stay and no note of that stay was written by `label.at`, sections of its discharge
+        summaries are given that were known at its admission (`tasks.sections`); these are as of
+        `label.at`, and no word of their other sections is given.
+        The discharge summary of a stay is never read whole before that stay has ended, even
+        where a source dates it earlier: some give the day alone, as its midnight.
+        Every text has gone through `label.view`.
     """
-    kept = [
+    ended = {stay.id: stay.discharged for stay in patient.stays}
+    allowed = [
         note
         for note in patient.notes
-        if note.at <= label.at
-        and (label.since is None or note.at >= label.since)
+        if (label.since is None or note.at >= label.since)
         and (label.kinds is None or note.kind in label.kinds)
         and (None in (note.stay, label.stay) or note.stay == label.stay)
     ]
-    return sorted(kept, key=lambda note: note.at, reverse=True)
+    found = [
+        note
+        for note in allowed
+        if note.at <= label.at
+        and not (
+            note.kind == SUMMARY
+            and note.stay is not None
+            and label.at < ended.get(note.stay, note.at)
+        )
+    ]
+    if label.summary_of is not None and all(note.stay != label.summary_of for note in found):
+        found += _summarised(patient, allowed, label, left_out)
+    return _viewed(sorted(found, key=lambda note: note.at, reverse=True), label, left_out)
+
+
+def _summarised(
+    patient: Patient, allowed: list[Note], label: Label, left_out: LeftOut
+) -> Iterator[Note]:
+    """What the discharge summaries of a stay say of the time before it, as of `label.at`."""
+    for note in allowed:
+        if note.kind == SUMMARY and _stay_of(note, patient) == label.summary_of:
+            text = known_at_admission(note.text)
+            if text:
+                yield replace(note, at=label.at, text=text)
+            else:
+                left_out("discharge summaries without a section known at admission")
+
+
+def _stay_of(note: Note, patient: Patient) -> str | None:
+    """The stay that a note belongs to; where it does not say so, the only one it was written in."""
+    if note.stay is not None:
+        return note.stay
+    within = [s.id for s in patient.stays if s.admitted <= note.at <= s.discharged]
+    return within[0] if len(within) == 1 else None
+
+
+def _viewed(notes: list[Note], label: Label, left_out: LeftOut) -> list[Note]:
+    """The notes as the label's view lets them be read."""
+    if label.view is not None:
+        texts = [label.view(note.text) for note in notes]
+        if None in texts:
+            left_out("stays whose notes give the answer away")
+            return []
+        pairs = zip(notes, texts, strict=True)
+        notes = [replace(note, text=text) for note, text in pairs if text and text.strip()]
+    if not notes:
+        left_out("stays without notes by the prediction time")
+    return notes

@@ -112,7 +112,8 @@ def _gradients(study: Study, head: Head, some: Sequence[PatientBag]) -> dict[str
 
     def losses(model: nn.Module, sample: Sequence[PatientBag]) -> Tensor:
         batch = collate(sample, dim=study.encoder.dim, outputs=len(study.outputs))
-        return patient_losses(model(batch.x, batch.chunks), batch)
+        logits = model(batch.x, batch.chunks)
+        return patient_losses(logits, batch, exclusive=study.task.exclusive)
 
     return {name: rows.flatten(1) for name, rows in patient_gradients(head, some, losses).items()}
 

@@ -23,6 +23,7 @@ from tasks.places import Places
 from tasks.study import Study
 
 KEPT = "patients kept to "
+STAYS = "stays kept"
 
 
 class Terminal:
@@ -73,7 +74,11 @@ class Terminal:
         self._bars.stop()
         self.console.print(_sites_table(left_out))
         for site, counts in left_out.items():
-            said = [f"{number:,} {rule}" for rule, number in counts.items() if KEPT not in rule]
+            said = [
+                f"{number:,} {rule}"
+                for rule, number in counts.items()
+                if KEPT not in rule and rule != STAYS
+            ]
             if said:
                 self.console.print(f"  {site} left out: {', '.join(said)}", style="yellow")
         self._bars = Progress(

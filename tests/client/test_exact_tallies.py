@@ -13,7 +13,11 @@ from tasks.heads.linear import Linear
 from tasks.tallies import EDGES, LABELS
 
 DIM, OUTPUTS, PATIENTS = 32, 64, 300
-STUDY = SimpleNamespace(outputs=tuple(range(OUTPUTS)), encoder=SimpleNamespace(dim=DIM))
+STUDY = SimpleNamespace(
+    outputs=tuple(range(OUTPUTS)),
+    encoder=SimpleNamespace(dim=DIM),
+    task=SimpleNamespace(exclusive=False),
+)
 SMALLEST = 10
 
 

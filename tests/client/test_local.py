@@ -203,6 +203,7 @@ def test_who_cannot_be_labelled_is_counted(study, make_site, write_lines):
         == 2
     )
     assert counts == {
+        "stays kept": 2,
         "stays without codes": 1,
         "codes that ICD-10-CM does not have": 1,
         "stays without notes by the prediction time": 1,

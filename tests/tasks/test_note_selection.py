@@ -1,9 +1,12 @@
-"""The law of `notes_for`: a prediction never reads the future."""
+"""The law of `notes_for`: a prediction never reads the future, but for what was known before."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,3 +93,120 @@ def test_no_label_of_icd_coding_reads_beyond_its_time(
         assert all(
             stay.admitted <= note.at <= stay.discharged for note in notes_for(patient, label)
         )
+
+
+# --- Summaries of a stay that has not begun ---------------------------------------------------
+
+ADMITTED = START + timedelta(days=10)
+STAY = Stay("s", ADMITTED, ADMITTED + timedelta(days=4))
+OTHER = Stay("t", START, START + timedelta(days=3))
+SUMMARY = "Chief Complaint:\nfever\n\nHospital Course:\nLATER\n\nAllergies:\nnone"
+AT_ADMISSION = Label(ADMITTED, frozenset(), stay="s", summary_of="s")
+
+
+def summary(after: timedelta, text: str = SUMMARY, stay: str | None = "s") -> Note:
+    return Note(ADMITTED + after, "discharge", text, stay)
+
+
+def counted(label: Label, *found: Note) -> tuple[list[Note], Counter[str]]:
+    rules: Counter[str] = Counter()
+    patient = Patient("patient", (OTHER, STAY), found)
+    return notes_for(patient, label, lambda rule: rules.update([rule])), rules
+
+
+def test_where_nothing_was_written_the_summary_tells_what_was_known():
+    [note], rules = counted(AT_ADMISSION, summary(timedelta(days=4)))
+    assert note.text == "Chief Complaint:\nfever\n\nAllergies:\nnone"
+    assert note.at == ADMITTED
+    assert note.kind == "discharge"
+    assert not rules
+
+
+def test_where_something_was_written_the_summary_is_not_read():
+    early = Note(ADMITTED, "nursing", "early", "s")
+    given_, _ = counted(AT_ADMISSION, early, summary(timedelta(days=4)))
+    assert given_ == [early]
+
+
+def test_older_notes_of_no_stay_are_read_beside_the_summary():
+    older = Note(START, "letter", "older")
+    given_, _ = counted(AT_ADMISSION, older, summary(timedelta(days=4)))
+    assert [note.at for note in given_] == [ADMITTED, START]
+
+
+def test_without_summary_of_no_later_word_is_read():
+    label = Label(ADMITTED, frozenset(), stay="s")
+    assert counted(label, summary(timedelta(days=4))) == (
+        [],
+        {"stays without notes by the prediction time": 1},
+    )
+
+
+@pytest.mark.parametrize("hours", [-12, 0, 5])
+def test_a_summary_dated_to_the_midnight_before_is_not_read_whole(hours: int):
+    """MIMIC dates a discharge summary to its day; a stay may begin and end on it."""
+    [note], _ = counted(AT_ADMISSION, summary(timedelta(hours=hours)))
+    assert "LATER" not in note.text
+    asked = Label(ADMITTED + timedelta(days=1), frozenset(), stay="s")
+    assert counted(asked, summary(timedelta(hours=hours)))[0] == []
+    end = Label(STAY.discharged, frozenset(), stay="s")
+    assert "LATER" in counted(end, summary(timedelta(hours=hours)))[0][0].text
+
+
+def test_the_summary_of_another_stay_is_not_read():
+    assert counted(AT_ADMISSION, summary(timedelta(days=4), stay="t"))[0] == []
+
+
+@pytest.mark.parametrize(("days", "read"), [(4, True), (5, False)])
+def test_a_summary_of_no_stay_belongs_to_the_one_it_was_written_in(days: int, read: bool):
+    given_, _ = counted(AT_ADMISSION, summary(timedelta(days=days), stay=None))
+    assert bool(given_) == read
+
+
+def test_a_summary_written_in_two_stays_at_once_belongs_to_none():
+    twice = (STAY, Stay("u", STAY.admitted, STAY.discharged))
+    patient = Patient("patient", twice, (summary(timedelta(days=4), stay=None),))
+    assert notes_for(patient, AT_ADMISSION) == []
+
+
+def test_a_summary_without_headings_gives_nothing_and_is_counted():
+    assert counted(AT_ADMISSION, summary(timedelta(days=4), "She came and went.")) == (
+        [],
+        {
+            "discharge summaries without a section known at admission": 1,
+            "stays without notes by the prediction time": 1,
+        },
+    )
+
+
+def test_kinds_that_are_not_asked_for_are_not_summed_up_either():
+    label = replace(AT_ADMISSION, kinds=frozenset(["nursing"]))
+    assert counted(label, summary(timedelta(days=4)))[0] == []
+
+
+@pytest.mark.parametrize(
+    ("view", "texts", "rule"),
+    [
+        (str.upper, ["ONE", "TWO"], None),
+        (lambda text: "" if text == "one" else text, ["two"], None),
+        (lambda _: " \n", [], "stays without notes by the prediction time"),
+        (
+            lambda text: None if text == "two" else text,
+            [],
+            "stays whose notes give the answer away",
+        ),
+    ],
+)
+def test_a_view_changes_texts_drops_notes_or_drops_the_label(view, texts, rule):
+    found = Note(ADMITTED, "x", "one", "s"), Note(ADMITTED, "x", "two", "s")
+    given_, rules = counted(replace(AT_ADMISSION, view=view), *found)
+    assert [note.text for note in given_] == texts
+    assert rules == ({rule: 1} if rule else {})
+
+
+def test_the_view_reads_the_sections_not_the_summary():
+    seen: list[str] = []
+    view = lambda text: seen.append(text) or text  # noqa: E731
+    counted(replace(AT_ADMISSION, view=view), summary(timedelta(days=4)))
+    assert len(seen) == 1
+    assert "LATER" not in seen[0]
