@@ -259,11 +259,15 @@ def due(site: Site) -> list[str]:
 
 
 @contextmanager
-def alone(site: Site) -> Iterator[None]:
+def alone(site: Site, *, wait: float = 0) -> Iterator[None]:
     """Embeds alone.
+
+    Args:
+        site: Whose.
+        wait: Seconds to wait for another process.
 
     Raises:
         TimeoutError: Another process of this site embeds.
     """
-    with locked(site.at(Path("embed.lock")), exclusive=True, wait=0):
+    with locked(site.at(Path("embed.lock")), exclusive=True, wait=wait):
         yield

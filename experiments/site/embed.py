@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.study import Study
 
 
-def embed(
+def embed(  # noqa: PLR0917 - typer passes them by name
     site: SiteFile = Path("site.toml"),
     study: Annotated[
         Path | None, typer.Option(help="A study file: prepares this one, also ahead of approval.")
@@ -28,6 +28,9 @@ def embed(
     ] = False,
     every: Annotated[
         float, typer.Option(min=1, help="Seconds between looks at the source, with --watch.")
+    ] = 60.0,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait while the daemon embeds something else.")
     ] = 60.0,
     json: JsonFile = None,
 ) -> None:
@@ -47,7 +50,8 @@ def embed(
     with opened_site(site) as opened:
         if watch:
             _watch(site, every, console, json)
-        found = _once(opened, None if study is None else Study.read(study), console)
+        asked = None if study is None else Study.read(study)
+        found = _once(opened, asked, console, wait=wait)
     write_json(json, found)
     if not found:
         console.print("no study waits here: one is taken in once it is approved, or with --study")
@@ -55,16 +59,16 @@ def embed(
         raise typer.Exit(1)
 
 
-def _once(site: Site, study: Study | None, console: Console) -> list[Embedded]:
+def _once(site: Site, study: Study | None, console: Console, *, wait: float) -> list[Embedded]:
     from client.embed import Embedder, alone, due
 
     screen = Bars(console)
     try:
-        with alone(site), screen:
+        with alone(site, wait=wait), screen:
             embedder = Embedder(site, screen)
             return [embedder.prepare(one) for one in (due(site) if study is None else [study])]
     except TimeoutError:
-        raise ValueError("another process of this site embeds; wait until it is done") from None
+        raise ValueError("another process of this site still embeds; try again later") from None
 
 
 def _watch(site: Path, every: float, console: Console, json: Path | None) -> None:

@@ -183,8 +183,8 @@ def _given(file: Path, kind: str) -> dict[str, Any]:
     from client.sources.kinds import SOURCES
     from privacy.spec import read_toml
 
-    table = read_toml(file)
-    table = table.get("source", table)
+    whole = read_toml(file)
+    table: dict[str, Any] = whole.get("source", whole)
     if kind and table.setdefault("kind", kind) != kind:
         raise ValueError(f"{file}: its kind is not {kind}, as --source says")
     try:

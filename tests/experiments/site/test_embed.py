@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tomli_w
@@ -102,9 +104,18 @@ def test_a_study_that_breaks_the_policy_is_refused(site, tmp_path):
 
 def test_two_do_not_embed_at_once(site, study_path):
     with embed.alone(site):
-        shown = run(site, "--study", study_path)
+        shown = run(site, "--study", study_path, "--wait", 0.1)
     assert shown.exit_code == 1
-    assert "another process of this site embeds" in shown.stderr
+    assert "another process of this site still embeds" in shown.stderr
+
+
+def test_one_waits_for_the_other(site, study_path):
+    with ThreadPoolExecutor() as pool:
+        with embed.alone(site):
+            waiting = pool.submit(run, site, "--study", study_path)
+            time.sleep(0.5)
+            assert not waiting.done()
+        assert waiting.result(60).exit_code == 0
 
 
 @pytest.mark.parametrize(
