@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from client.sources.jsonl import Jsonl
+from client.sources.omop import Omop
 from client.sources.source import Source
 from client.sources.synthetic.source import SyntheticSource
 from privacy.spec import Registry
 
-SOURCES: Registry[Source] = Registry("fedward.sources", Source, Jsonl, SyntheticSource)  # type: ignore[type-abstract]
+SOURCES: Registry[Source] = Registry("fedward.sources", Source, Jsonl, Omop, SyntheticSource)  # type: ignore[type-abstract]
 
 AnySource = Annotated[Source, SOURCES]
