@@ -77,8 +77,10 @@ class Server:
         self.execute(
             # A test that failed may hold a snapshot still.
             "select pg_terminate_backend(pid) from pg_stat_activity "
-            f"where datname = '{database}' and pid <> pg_backend_pid()",
-            "drop schema if exists public, cdm cascade", "create schema public", database=database
+            "where datname = current_database() and pid <> pg_backend_pid()",
+            "drop schema if exists public, cdm cascade",
+            "create schema public",
+            database=database,
         )
         return self.of(database)
 

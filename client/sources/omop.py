@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -149,8 +150,10 @@ class Omop(Source):
         return (*LAYOUT, "concept", *(["concept_relationship"] if self.map_snomed else []))
 
     def _patients(self, root: Path, attrition: Attrition) -> Iterator[tuple[str, Patient]]:
-        with self._connected(root) as connection:
-            database = self._database(connection)
+        with (
+            self._connected(root) as connection,
+            closing(self._database(connection)) as database,
+        ):
             database.check(self._tables())
             if database.empty("note"):
                 raise SourceBroken(

@@ -27,7 +27,7 @@ _WHY = {
         "the server's idle_in_transaction_session_timeout ended it; raise it for this user, for "
         "notes are embedded while they are read"
     ),
-    "57P01": "the server was shut down",
+    "57P01": "the server or its administrator ended the connection",
     "57P03": "the server is starting or stopping; it is tried again",
     "3D000": "there is no such database",
     "28P01": "the server refused user or password",
@@ -170,17 +170,15 @@ def _why(error: psycopg.Error) -> str:
         known = _WHY.get(error.sqlstate) or _WHY_CLASS.get(error.sqlstate[:2])
         return known or f"the server refused it (SQLSTATE {error.sqlstate})"
     if isinstance(error, psycopg.DataError):
-        return "holds a date that no calendar has here, such as infinity; mend it"
+        return "holds a date outside the years 1 to 9999; mend it"
     if isinstance(error, psycopg.errors.ConnectionTimeout):
         return "it does not answer; look at its address and at the firewall"
-    if error.pgconn is not None:
-        return _refused(str(error), error.pgconn)
-    return "the connection was lost"
+    return _refused(str(error), error.pgconn)
 
 
-def _refused(text: str, connection: psycopg.pq.abc.PGconn) -> str:
+def _refused(text: str, connection: psycopg.pq.abc.PGconn | None) -> str:
     """Why a connection failed. Of that, libpq gives no SQLSTATE: only words, maybe translated."""
-    if connection.needs_password:
+    if connection is not None and connection.needs_password:
         return "it wants a password; password_file or .pgpass may give one"
     known = {
         "password authentication failed": _WHY["28P01"],
@@ -201,8 +199,8 @@ def _refused(text: str, connection: psycopg.pq.abc.PGconn) -> str:
             return why
     if "database" in text and "does not exist" in text:
         return _WHY["3D000"]
-    return (
-        "the server refused user, password or database"
-        if connection.used_password
-        else ("no connection came about; look at the url and the server's log")
-    )
+    if connection is None:
+        return "the connection was lost"
+    if connection.used_password:
+        return "the server refused user, password or database"
+    return "no connection came about; look at the url and the server's log"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from client.sources.omop_connection import in_words
 from privacy.errors import SourceBroken
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Executable, FromClause
+    from sqlalchemy import Connection, CursorResult, Executable, FromClause
     from sqlalchemy import RowMapping as Row
     from sqlalchemy.types import TypeEngine
 
@@ -97,10 +98,19 @@ class Database:
     ) -> None:
         self._connection = connection
         self._name = name
+        self._cursors: list[CursorResult[Any]] = []
         self._schemas = {
             **dict.fromkeys(LAYOUT, cdm_schema),
             **dict.fromkeys(VOCABULARY, vocabulary_schema),
         }
+
+    def close(self) -> None:
+        """Closes what is being streamed; the connection stays."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        for cursor in self._cursors:
+            with suppress(SQLAlchemyError):  # the connection is lost already
+                cursor.close()
 
     def check(self, tables: Sequence[str]) -> None:
         """Looks whether the tables are there, with the columns that are read.
@@ -163,7 +173,9 @@ class Database:
         query = select(*found.columns).order_by(found.c.person_id)
         where = f"{self._name}: table {table.upper()}"
         with in_words(where):
-            result = self._connection.execute(query.execution_options(yield_per=number)).mappings()
+            cursor = self._connection.execute(query.execution_options(yield_per=number))
+        self._cursors.append(cursor)
+        result = cursor.mappings()
 
         def stream() -> Iterator[Row]:
             while True:
