@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before anything imports Flower: no telemetry, no update check, no install at run time.
 os.environ |= {
@@ -24,6 +24,9 @@ from builders import Tables, policy_table, simulation_table, site_table, study_t
 
 from client.site import Site
 from tasks.study import Study
+
+if TYPE_CHECKING:
+    from postgres import Server
 
 
 @pytest.fixture
@@ -74,3 +77,17 @@ def write_lines(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A PostgreSQL server of this test run's own."""
+    import postgres
+
+    if postgres.programs() is None:
+        said = "no PostgreSQL server here; Debian's package is `postgresql`"
+        if os.environ.get("CI"):
+            pytest.fail(said)
+        pytest.skip(said)
+    with postgres.running() as server:
+        yield server

@@ -7,6 +7,7 @@ from typing import Annotated
 from client.sources.jsonl import Jsonl
 from client.sources.mimic_iii import MimicIII
 from client.sources.mimic_iv import MimicIV
+from client.sources.omop import Omop
 from client.sources.source import Source
 from client.sources.synthetic.source import SyntheticSource
 from client.sources.tabular import Csv, Parquet
@@ -20,6 +21,7 @@ SOURCES: Registry[Source] = Registry(
     Parquet,
     MimicIII,
     MimicIV,
+    Omop,
     SyntheticSource,
 )
 
