@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from tasks import icd
 from tasks.records import Patient
+from tasks.rollup import icd_levels
 from tasks.task import Label, LeftOut, Task
 
 
@@ -51,6 +52,11 @@ class IcdCoding(Task):
     def outputs(self) -> tuple[str, ...]:
         """See `Task.outputs`: the codes."""
         return self.codes
+
+    @property
+    def rollups(self) -> dict[str, tuple[str, ...]]:
+        """See `Task.rollups`: full codes are scored by category, and by one character more."""
+        return icd_levels(self.codes) if self.level == "full" else {}
 
     @property
     def questions(self) -> tuple[str, ...]:
