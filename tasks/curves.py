@@ -18,16 +18,18 @@ from numpy.typing import NDArray
 from tasks.binning import Counts
 
 Values = NDArray[np.float64]
+Pairs = Counts | Values
+"""Whole numbers, or sums of weights."""
 
 
-def auroc(counts: Counts) -> Values:
+def auroc(counts: Pairs) -> Values:
     """Chance that a true pair scores higher than a false one, ties counting half."""
     false, true = counts.astype(np.float64)
     below = np.cumsum(false, -1) - false
     return _share((true * (below + false / 2)).sum(-1), true.sum(-1) * false.sum(-1))
 
 
-def auroc_bound(counts: Counts) -> Values:
+def auroc_bound(counts: Pairs) -> Values:
     """How far `auroc` may be from that of the scores themselves: half the chance that a true and a
     false pair share a bin, because their order in it is unknown.
     """
@@ -35,14 +37,14 @@ def auroc_bound(counts: Counts) -> Values:
     return _share((true * false).sum(-1) / 2, true.sum(-1) * false.sum(-1))
 
 
-def auprc(counts: Counts) -> Values:
+def auprc(counts: Pairs) -> Values:
     """Average precision: the sum over bins, from the top, of the recall gained times precision."""
     _, p, fp, tp = _from_the_top(counts)
     precision = np.divide(tp, tp + fp, out=np.zeros(tp.shape), where=tp + fp > 0)
     return np.minimum(_share((p * precision).sum(-1), p.sum(-1)), 1.0)
 
 
-def auprc_bound(counts: Counts) -> Values:
+def auprc_bound(counts: Pairs) -> Values:
     """How far `auprc` may be from that of the scores themselves.
 
     Inside a bin with p true and n false pairs the order is unknown; precision there lies
@@ -57,7 +59,7 @@ def auprc_bound(counts: Counts) -> Values:
     return _share(apart.sum(-1), p.sum(-1))
 
 
-def _from_the_top(counts: Counts) -> tuple[Values, Values, Values, Values]:
+def _from_the_top(counts: Pairs) -> tuple[Values, Values, Values, Values]:
     """False and true pairs by bin from the highest, and both added up."""
     n, p = counts[..., ::-1].astype(np.float64)
     return n, p, np.cumsum(n, -1), np.cumsum(p, -1)

@@ -20,7 +20,7 @@ from privacy.spec import Spec
 from tasks import calibration, curves, noised, per_output
 from tasks.binning import EDGES, FINE, Counts, at_least, folded
 from tasks.per_output import Share, edge_of
-from tasks.tallies import CONFUSION, LABELS, RANKS, SCORES, SETS, TOPS, TUNE
+from tasks.tallies import CONFUSION, LABELS, RANKS, SCORES, SETS, TOPS, TUNE, of_level
 
 Found = dict[str, float | int | None]
 
@@ -149,6 +149,12 @@ def metrics(
     if CONFUSION in tallies:
         found |= _of_classes(_counts(tallies[CONFUSION]))
     return Metrics.model_validate(found)
+
+
+def level_metrics(tallies: Mapping[str, Tally], *, threshold: float | None) -> dict[str, Metrics]:
+    """The metrics of each coarser level, at the threshold of the outputs themselves."""
+    levels = dict.fromkeys(name.split("/")[1] for name in tallies if name.count("/") > 1)
+    return {level: metrics(of_level(tallies, level), threshold=threshold) for level in levels}
 
 
 def _of_scores(tally: Tally, edge: int | None) -> Found:

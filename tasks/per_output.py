@@ -15,7 +15,7 @@ from pydantic import Field
 from privacy.release import Tally
 from privacy.spec import Spec
 from tasks import curves
-from tasks.binning import EDGES, Counts, at_least, edges_of, folded
+from tasks.binning import EDGES, Counts, at_least, edges_of
 from tasks.tallies import LABELS, TUNE_LABELS
 
 FEWEST = 10
@@ -90,14 +90,15 @@ def edge_of(threshold: float) -> int:
     return edge
 
 
-def own_edges(tallies: Mapping[str, Tally], *, otherwise: float) -> Edge | None:
+def own_edges(tallies: Mapping[str, Tally], *, otherwise: float | None) -> Edge | None:
     """For each output the lowest edge of its best F1 on the tune patients, (L,).
 
     Args:
         tallies: With `tune/labels`; None comes of none.
-        otherwise: The threshold of an output with fewer than `FEWEST` true pairs there.
+        otherwise: The threshold of an output with fewer than `FEWEST` true pairs there; None
+            comes of none.
     """
-    if TUNE_LABELS not in tallies:
+    if TUNE_LABELS not in tallies or otherwise is None:
         return None
     found = _counts(tallies[TUNE_LABELS])
     tp, fp = at_least(found[1]), at_least(found[0])
@@ -205,8 +206,3 @@ def _f1(tp: Counts, fp: Counts, positives: Counts) -> NDArray[np.float64]:
 
 def _counts(tally: Tally) -> Counts:
     return tally.sums.astype(np.int64)
-
-
-def coarse(tally: Tally) -> Counts:
-    """A tally by output at the bins of `EDGES`."""
-    return folded(_counts(tally))
