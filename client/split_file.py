@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from privacy.errors import SourceBroken
-from privacy.files import replacing
 from tasks.records import Part
 
 COLUMNS = ("id", "part")
@@ -53,8 +53,9 @@ def write_split_file(path: Path, parts: Mapping[str, Part]) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     rows.writerows(sorted(parts.items()))
-    with replacing(path) as file:
-        file.write(text.getvalue())
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft.write_bytes(text.getvalue().encode())
+    draft.replace(path)
 
 
 @lru_cache(maxsize=16)
