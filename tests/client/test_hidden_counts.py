@@ -34,7 +34,7 @@ def test_a_stay_of_a_hidden_class_is_in_no_number_nor_is_its_patient():
     few = [bag((2,)) for _ in range(3)] + [bag((2,), (0,))]
     with_, without = (
         counted(patients, outputs=3, exclusive=True)
-        for patients in (others + few, others + [bag((0,))])
+        for patients in (others + few, [*others, bag((0,))])
     )
     assert with_.keys() == without.keys()
     for name, tally in with_.items():
