@@ -111,15 +111,16 @@ def _source(look: _Look) -> Found:
         return
     secret, gone = site.key("split"), withdrawn(site)
     total = training = 0
-    taking = Taking(_tasks(look.study))
-    patients = site.source.patients(root=site.at(site.data), attrition=attrition)
+    taking, root = Taking(_tasks(look.study)), site.at(site.data)
+    patients = site.source.patients(root=root, attrition=attrition)
     for patient in taking.through(patients):
         total += 1
-        training += site.split.part(patient, secret=secret) == "train"
+        training += site.split.part(patient, secret=secret, root=root) == "train"
         look.progress(total)
     if not total:
         yield "wrong", "not one patient in it; look at [source] in site.toml"
         return
+    yield "ok", f"split: {site.split.said(root)}"
     without = f", {len(gone):,} of any source withdrawn" if gone else ""
     yield "ok", f"{total:,} patients, about {training:,} to train on{without}"
     yield from _counts(taking.done(attrition, floor=site.policy.smallest_count))

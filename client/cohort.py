@@ -84,7 +84,8 @@ def select(site: Site, study: Study, attrition: Attrition) -> Iterator[Chosen]:
     """Streams the study's patients, without those who are withdrawn."""
     number = {output: n for n, output in enumerate(study.outputs)}
     secret, hashing, gone = site.key("split"), site.key("patient"), withdrawn(site)
-    for patient in site.source.patients(root=site.at(site.data), attrition=attrition):
+    root = site.at(site.data)
+    for patient in site.source.patients(root=root, attrition=attrition):
         hashed = keyed_hash(patient.id, secret=hashing)
         if hashed in gone:
             attrition.add("patients withdrawn")
@@ -97,11 +98,15 @@ def select(site: Site, study: Study, attrition: Attrition) -> Iterator[Chosen]:
         if not stays:
             attrition.add("patients without a labelled stay")
             continue
+        part = site.split.part(patient, secret=secret, root=root)
+        if part is None:
+            attrition.add("patients not in the split's file")
+            attrition.add("stays of patients not in the split's file", number=len(stays))
+            continue
         kept = stays[-study.bag.stays :]
         attrition.add("stays kept", number=len(kept))
         if len(stays) > len(kept):
             attrition.add("stays beyond the bag, the oldest", number=len(stays) - len(kept))
-        part = site.split.part(patient, secret=secret)
         yield Chosen(hashed, part, kept)
 
 
@@ -281,15 +286,16 @@ def _same_split(site: Site) -> None:
     move nobody is checked once they are read (`client.parts`).
 
     Raises:
-        SiteError: The key, the shares or the source's own split have changed.
+        SiteError: The key, the shares, the file of ids or the source's own split have changed.
     """
     part = site.source.model_dump(mode="json").get("part")
-    fixed = [site.key("split").hex(), site.split.model_dump(mode="json"), part]
+    fixed = [site.key("split").hex(), site.split.rule(root=site.at(site.data)), part]
     value = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
     if not site.open_ledger().settle("split", value):
         raise SiteError(
-            f"{site.name}'s split has changed since its first study (site.key, [split] or the "
-            "source's part): restore it, or patients trained on would be tallied as held out"
+            f"{site.name}'s split has changed since its first study (site.key, [split], its "
+            "file or the source's part): restore it, or patients trained on would be tallied as "
+            "held out"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from tasks import noised, tallies
 from tasks.bags import PatientBag, collate
 from tasks.heads.head import Head
 from tasks.loss import log_odds
+from tasks.rollup import Rollup, rollups
 from tasks.study import Study
 
 EVALUATION_BATCH = 64
@@ -72,16 +74,55 @@ def exact(
     """Every exact tally that may leave under a smallest count.
 
     An output that fewer patients carry is left out of every tally of its part, totals
-    included: the coordinator chooses the weights, so it could make any total show it.
+    included: the coordinator chooses the weights, so it could make any total show it. Where
+    exactly one output is true of each stay, such a stay is left out whole: the others' sums
+    would tell of it. A group of a coarser level is left out where fewer patients have two of its
+    outputs at one stay: the group's sums and its outputs' would tell of them.
     """
     found: list[Tally] = []
-    for patients, count in ((tune, tallies.tune_tallies), (heldout, tallies.heldout_tallies)):
-        carried = carriers(patients, outputs=len(study.outputs))
+    exclusive = study.task.exclusive
+    levels = rollups(study.task.rollups)
+    for part, some in (("tune", tune), ("heldout", heldout)):
+        carried = carriers(some, outputs=len(study.outputs))
         shown = ~hidden_labels(carried, smallest=smallest)
-        if len(patients) >= smallest and shown.any():
-            logits, truth = scores(study, head, patients)
-            found += count(logits, truth, patients=len(patients), shown=shown)
+        patients = _told(some, shown) if exclusive else some
+        if len(patients) < smallest or not shown.any():
+            continue
+        logits, truth = scores(study, head, patients)
+        number = len(patients)
+        if part == "tune":
+            found += tallies.tune_tallies(logits, truth, patients=number, shown=shown)
+            continue
+        groups = [
+            (of, ~hidden_labels(_shared(patients, of, shown), smallest=smallest)) for of in levels
+        ]
+        found += tallies.heldout_tallies(
+            logits, truth, patients=number, shown=shown, exclusive=exclusive, levels=groups
+        )
     return found
+
+
+def _told(patients: Patients, shown: NDArray[np.bool_]) -> list[PatientBag]:
+    """The patients' stays of which a shown output is true; those who have any."""
+    found = []
+    for patient in patients:
+        pairs = zip(patient.vectors, patient.targets, strict=True)
+        kept = [(of, target) for of, target in pairs if shown[list(target)].any()]
+        if kept:
+            found.append(PatientBag(*zip(*kept, strict=True)))
+    return found
+
+
+def _shared(patients: Patients, of: Rollup, shown: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many patients have two shown outputs of a group at one stay, (G,)."""
+    counts = np.zeros(len(of.groups), np.int64)
+    for patient in patients:
+        twice: set[int] = set()
+        for target in patient.targets:
+            here = Counter(int(of.of[number]) for number in target if shown[number])
+            twice.update(group for group, times in here.items() if times > 1)
+        counts[sorted(twice)] += 1
+    return counts
 
 
 def noisy(

@@ -164,7 +164,10 @@ class Embedder:
                 _let_purge(self.site)
                 continue
             if new or total.notes:
-                self.site.open_log().write("prepared", study=study.digest, notes=total.notes)
+                said = self.site.split.said(self.site.at(self.site.data))
+                self.site.open_log().write(
+                    "prepared", study=study.digest, notes=total.notes, split=said
+                )
             return total
 
 

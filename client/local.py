@@ -66,7 +66,10 @@ def hello(
     study = admitted(site, header)
     if site.coordinator is None:
         attrition = cohorts.prepare(site, study, progress=progress)
-        site.open_log().write("prepared", study=study.digest, rules=len(attrition.counts))
+        said = site.split.said(site.at(site.data))
+        site.open_log().write(
+            "prepared", study=study.digest, rules=len(attrition.counts), split=said
+        )
         cohort = cohorts.load(site, study)
     else:
         cohort = _prepared(site, study)

@@ -24,6 +24,8 @@ def shown(value: float | None, *, none: str = "infinite") -> str:
 
 def heldout_share(site: Site) -> str:
     """How many patients are tuned on or held out, in words, from public numbers."""
+    if site.split.file is not None or site.split.before is not None:
+        return "as many patients as the site's own split names, no share is public"
     share = site.split.tune + site.split.heldout
     return f"about {share:.0%} of patients, unless the data bring a split of their own"
 

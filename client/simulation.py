@@ -16,14 +16,17 @@ from pydantic import Field, model_validator
 from client.policy import Policy
 from client.site import Site
 from client.sources.kinds import AnySource
+from client.sources.source import Attrition
 from client.split import Split
+from client.split_file import read_split_file, write_split_file
+from client.stratify import Stratified, stratify, true_outputs
 from privacy.budget import Budget
 from privacy.keys import derive, make_key
 from privacy.release import SiteName
 from privacy.spec import Spec, read_toml
 from tasks.heads.kinds import AnyHead
 from tasks.places import Places
-from tasks.study import SIMULATION, OptimizerSpec
+from tasks.study import SIMULATION, OptimizerSpec, Study
 
 
 class Cut(Spec):
@@ -66,6 +69,8 @@ class Simulation(Spec):
         source: Pooled data.
         cut: How pooled data becomes sites. Each declares its number of training patients,
             rounded to the nearest ten.
+        stratified: Deals all sites' patients together into parts with about the same share of
+            every output, in place of `split` and of a split that the source brings along.
         baseline: What suits training under noise seldom suits training without it; this keeps
             the comparison fair to those who train alone.
     """
@@ -77,6 +82,7 @@ class Simulation(Spec):
     sites: tuple[SimulatedSite, ...] = ()
     source: AnySource | None = None
     cut: Cut | None = None
+    stratified: Stratified | None = None
     baseline: Recipe | None = None
 
     @model_validator(mode="after")
@@ -121,6 +127,43 @@ class Simulation(Spec):
             for piece in pieces
         )
 
+    def divided(self, places: Places) -> tuple[SimulatedSite, ...]:
+        """Every site, with its share of a stratified split where that is asked for.
+
+        The same seed deals alike in every process, so each may do it for itself.
+
+        Raises:
+            SourceBroken: The data cannot be read.
+            ValueError: There are too few patients to divide.
+        """
+        sites = self.named_sites(places.data)
+        if self.stratified is None:
+            return sites
+        folder = places.run / "split"
+        files = {site.name: folder / f"{site.name}.csv" for site in sites}
+        if not all(path.exists() for path in files.values()):
+            task = Study.read(places.study).task
+            told = {
+                site.name: true_outputs(
+                    site.source.patients(root=places.data, attrition=Attrition()), task
+                )
+                for site in sites
+            }
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, parts in stratify(told, task.outputs, how=self.stratified).items():
+                write_split_file(files[name], parts)
+        return tuple(self._given(site, files[site.name]) for site in sites)
+
+    def _given(self, site: SimulatedSite, file: Path) -> SimulatedSite:
+        """A site whose split is a file; where it was cut from pooled data, it declares those whom
+        it trains on.
+        """
+        changed: dict[str, object] = {"split": Split(file=str(file.resolve()))}
+        if self.cut is not None:
+            parts = read_split_file(file).parts.values()
+            changed["declared_patients"] = rounded(sum(part == "train" for part in parts))
+        return site.model_copy(update=changed)
+
     def make(self, number: int, places: Places) -> Path:
         """Writes one site's folder, if it is not there, and gives its site.toml.
 
@@ -128,7 +171,7 @@ class Simulation(Spec):
             number: Which site, from 0; Flower's simulation calls it the partition.
             places: Of the run.
         """
-        site = self.named_sites(places.data)[number]
+        site = self.divided(places)[number]
         path = places.site(site.name) / "site.toml"
         if not path.exists():
             secret = hashlib.sha256(f"fedward/simulation/{self.seed}/{site.name}".encode())

@@ -10,25 +10,63 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from client import counting, local
 from client.local import Bags
 from client.simulation import Recipe, rounded
+from experiments import bootstrap
+from experiments.bootstrap import Interval
 from privacy.ledger import Receipt
 from privacy.off import Off
 from privacy.randomness import stream
 from privacy.release import Tally
+from privacy.spec import Spec
+from tasks.bags import PatientBag
+from tasks.calibration import Reliability, reliability
 from tasks.heads.head import Head, Weights, set_weights
-from tasks.metrics import Metrics, best_threshold, metrics
+from tasks.metrics import Metrics, best_threshold, level_metrics, metrics
+from tasks.per_output import Bucket, OutputMetrics, buckets, edge_of, own_edges, table
 from tasks.study import Study
-from tasks.tallies import SCORES, TUNE, added, by_name, tune_tallies
+from tasks.tallies import LABELS, SCORES, TUNE, added, by_name, tune_tallies
+
+Intervals = dict[str, Interval]
+
+
+class Detail(Spec):
+    """A head's metrics in detail, over all sites' held-out patients.
+
+    Attributes:
+        levels: Metrics at each coarser level of the task.
+        buckets: F1 by how many training stays, of all sites, an output has. A simulation may
+            count them; of real sites they are private.
+        calibration: Said against true chances.
+        outputs: Each output by itself, at the threshold of all.
+    """
+
+    levels: dict[str, Metrics] = {}
+    buckets: tuple[Bucket, ...] = ()
+    calibration: tuple[Reliability, ...] = ()
+    outputs: tuple[OutputMetrics, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A head's metrics: over all sites, and at each on its own held-out patients."""
+    """A head's metrics: over all sites, and at each on its own held-out patients.
+
+    Attributes:
+        whole: Over all sites.
+        sites: At each.
+        detail: Of `whole`.
+        intervals: 95% intervals over patients, of `whole`.
+        site_intervals: Those at each site.
+    """
 
     whole: Metrics
     sites: Mapping[str, Metrics]
+    detail: Detail
+    intervals: Intervals
+    site_intervals: Mapping[str, Intervals]
 
 
 def without_privacy(study: Study, recipe: Recipe | None) -> Study:
@@ -52,7 +90,7 @@ def federated(study: Study, sites: Mapping[str, Bags], weights: Weights) -> Scor
     return _scored(study, sites, _head(study, next(iter(sites.values())), weights))
 
 
-def alone(study: Study, name: str, bags: Bags) -> Metrics:
+def alone(study: Study, name: str, bags: Bags) -> Scored:
     """What a site reaches by itself, threshold from its own tune patients.
 
     Args:
@@ -61,7 +99,7 @@ def alone(study: Study, name: str, bags: Bags) -> Metrics:
         bags: The site's patients.
     """
     head = _trained(study, name, bags)
-    return _scored(study, {name: bags}, head).sites[name]
+    return _scored(study, {name: bags}, head)
 
 
 def mean(sites: Mapping[str, Metrics]) -> Metrics:
@@ -122,7 +160,7 @@ def _trained(study: Study, name: str, bags: Bags) -> Head:
 def _tune_f1(study: Study, head: Head, bags: Bags) -> float | None:
     """Micro-F1 on the tune patients at the best threshold for them."""
     logits, truth = counting.scores(study, head, bags.tune)
-    (tune,) = tune_tallies(logits, truth, patients=len(bags.tune))
+    tune = by_name(tune_tallies(logits, truth, patients=len(bags.tune)))[TUNE]
     # The same counts, read once to choose the threshold and once to score it.
     found = {TUNE: tune, SCORES: Tally(SCORES, tune.sums, tune.patients)}
     return metrics(found, threshold=best_threshold(found)).micro_f1
@@ -142,9 +180,59 @@ def _scored(study: Study, sites: Mapping[str, Bags], head: Head) -> Scored:
     }
     whole = added(list(tallies.values()))
     threshold = best_threshold(whole)
+    own = own_edges(whole, otherwise=threshold)
+    held = {name: bags.heldout for name, bags in sites.items()}
+    everybody = [bag for bags in held.values() for bag in bags]
     return Scored(
-        whole=metrics(whole, threshold=threshold),
+        whole=metrics(whole, threshold=threshold, own=own),
         sites={
-            name: metrics(by_name(found), threshold=threshold) for name, found in tallies.items()
+            name: metrics(by_name(found), threshold=threshold, own=own)
+            for name, found in tallies.items()
+        },
+        detail=_detail(study, sites, whole, threshold),
+        intervals=_intervals(study, head, everybody, threshold, each_output=True),
+        site_intervals={
+            name: _intervals(study, head, bags, threshold, each_output=False)
+            for name, bags in held.items()
         },
     )
+
+
+def _detail(
+    study: Study,
+    sites: Mapping[str, Bags],
+    whole: Mapping[str, Tally],
+    threshold: float | None,
+) -> Detail:
+    if SCORES not in whole:
+        return Detail()
+    edges = None if threshold is None else edge_of(threshold)
+    seen = np.zeros(len(study.outputs), np.int64)
+    for bags in sites.values():
+        for bag in bags.train:
+            np.add.at(seen, [number for target in bag.targets for number in target], 1)
+    return Detail(
+        levels=level_metrics(whole, threshold=threshold),
+        buckets=() if edges is None else buckets(whole[LABELS], seen, edges=edges),
+        calibration=reliability(whole[SCORES].sums.astype(np.int64)),
+        outputs=table(whole, study.outputs, edges=edges),
+    )
+
+
+def _intervals(
+    study: Study,
+    head: Head,
+    patients: Sequence[PatientBag],
+    threshold: float | None,
+    *,
+    each_output: bool,
+) -> Intervals:
+    logits, truth = counting.scores(study, head, patients)
+    scored = bootstrap.Scored(
+        logits=logits,
+        truth=truth,
+        owners=np.repeat(np.arange(len(patients)), [len(bag.vectors) for bag in patients]),
+        threshold=threshold,
+        exclusive=study.task.exclusive,
+    )
+    return bootstrap.intervals(scored, seed=study.seed, each_output=each_output)

@@ -57,6 +57,10 @@ def simulate(  # noqa: PLR0917 - typer passes them by name
     baselines: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option(help="Also train each site alone and all pooled, without privacy.")
     ] = True,
+    split_seed: Annotated[
+        int | None,
+        typer.Option(help="Deal all patients into a stratified split with this seed.", min=0),
+    ] = None,
     json: JsonFile = None,
 ) -> None:
     """Run a whole federation on this machine, from a study file's [simulation] table."""
@@ -75,6 +79,7 @@ def simulate(  # noqa: PLR0917 - typer passes them by name
             engine=engine.value,
             screen=screen,
             with_baselines=baselines,
+            split_seed=split_seed,
         )
     except (ValueError, SimulationFailed) as error:
         screen.close()

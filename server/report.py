@@ -12,7 +12,8 @@ from privacy.release import Release
 from server.journal import Journal, finite
 from server.outbox import Outbox
 from tasks import tallies
-from tasks.metrics import best_threshold, metrics
+from tasks.metrics import best_threshold, level_metrics, metrics
+from tasks.per_output import own_edges
 from tasks.study import Study
 
 
@@ -56,9 +57,11 @@ def report(
         return
     pooled = tallies.added([release.tallies for release in releases.values()])
     threshold = best_threshold(pooled)
-    whole = metrics(pooled, threshold=threshold)
+    own = own_edges(pooled, otherwise=threshold)
+    whole = metrics(pooled, threshold=threshold, own=own)
+    levels = level_metrics(pooled, threshold=threshold)
     sites = {
-        name: metrics(tallies.by_name(release.tallies), threshold=threshold)
+        name: metrics(tallies.by_name(release.tallies), threshold=threshold, own=own)
         for name, release in releases.items()
     }
     epsilons = {name: _epsilon(study, spends) for name, spends in spent.items()}
@@ -75,12 +78,19 @@ def report(
             "bytes_up": of.bytes_up,
             "seconds": seconds,
             "sites": len(releases),
+            **{
+                f"{level}/{name}": value
+                for level, found in levels.items()
+                for name, value in found.model_dump(exclude={"threshold", "patients"}).items()
+                if value is not None
+            },
         },
     )
     journal.write(
         "round",
         number=of.number,
         metrics=whole.model_dump(),
+        levels={level: found.model_dump() for level, found in levels.items()},
         sites={name: found.model_dump() for name, found in sites.items()},
         epsilon=max(known) if known else None,
         epsilons=epsilons,

@@ -43,6 +43,7 @@ from server.report import Cost, report
 from server.roster import Patience, Roster
 from tasks import tallies
 from tasks.heads.head import Weights
+from tasks.plausible import implausible
 from tasks.study import Study
 
 LOG = logging.getLogger("fedward.server")
@@ -275,7 +276,7 @@ class Rounds:
             raise Unfit("the site changed its code or encoder during the study")
         if header.declared_patients != hello.declared_patients:
             raise Unfit("the site changed its declared patients during the study")
-        wrong = tallies.implausible(tallies.by_name(release.tallies))
+        wrong = implausible(tallies.by_name(release.tallies))
         if wrong is not None:
             raise ReleaseBlocked(wrong)
         if bool(release.update) is not trains:

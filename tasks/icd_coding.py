@@ -95,6 +95,16 @@ class IcdCoding(Task):
         return icd_rules.drawn(self.rule, self.systems, self.level)
 
     @property
+    def rollups(self) -> dict[str, tuple[str, ...]]:
+        """See `Task.rollups`: full codes are scored by subcategory and category too (Edin et al.
+        2023, arXiv:2304.10909).
+        """
+        if self.level != "full":
+            return {}
+        coarser: tuple[icd.Level, ...] = ("subcategory", "category")
+        return {level: _rolled(self.outputs, self.systems, level) for level in coarser}
+
+    @property
     def questions(self) -> tuple[str, ...]:
         """See `Task.questions`: the codes' titles."""
         return _titles(self.outputs, self.systems, self.level)
@@ -176,6 +186,16 @@ class IcdCoding(Task):
         if self._of_another_year(code, system):
             said += f" of {icd_table.release(system)}; other_releases = true takes other years'"
         return said
+
+
+@cache
+def _rolled(outputs: tuple[str, ...], systems: Systems, level: icd.Level) -> tuple[str, ...]:
+    """The name of each output's group at a coarser level."""
+    found = []
+    for name in outputs:
+        system, code = icd_rules.split(name, systems) or (systems[0], name)
+        found.append(icd_rules.named(icd.at_level(code, system, level) or code, system, systems))
+    return tuple(found)
 
 
 @cache

@@ -7,7 +7,7 @@
 | `heldout/noised-ranks` | float64 (4,) | sums as in `heldout/ranks` |
 
 Row 0 counts false pairs, those below `LOWEST` left out; row 1 true ones. Bins are those of
-`tasks.tallies.EDGES`. Numbers may be negative: noise is not cut off, so that sums over bins and
+`tasks.binning.EDGES`. Numbers may be negative: noise is not cut off, so that sums over bins and
 sites stay unbiased.
 
 Guarantees:
@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from privacy.gaussian_sums import clipped, noisy_sum
 from privacy.randomness import Stream
 from privacy.release import Tally
-from tasks.tallies import EDGES, stay_ranks
+from tasks.binning import EDGES
+from tasks.stays import stay_ranks
 
 TUNE, SCORES, RANKS = "tune/noised", "heldout/noised", "heldout/noised-ranks"
 

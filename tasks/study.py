@@ -21,6 +21,7 @@ from tasks import noised, tallies
 from tasks.bags import BagSpec
 from tasks.heads.kinds import AnyHead
 from tasks.kinds import AnyTask
+from tasks.rollup import rollups
 from tasks.strategy import AnyStrategy, FedAvgSpec
 
 SIMULATION = "simulation"
@@ -172,6 +173,11 @@ class Study(Spec):
                 for name, value in head.named_parameters()
                 if value.requires_grad
             },
-            tallies=tallies.shapes(len(self.outputs)) | noised.shapes(),
+            tallies=tallies.shapes(
+                len(self.outputs),
+                exclusive=self.task.exclusive,
+                rollups=rollups(self.task.rollups),
+            )
+            | noised.shapes(),
             noised=frozenset(noised.shapes()),
         )

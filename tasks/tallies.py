@@ -1,53 +1,127 @@
 """Tallies: counts that add up over sites, from which pooled metrics follow.
 
-Four exact tallies, for L outputs (`tasks.noised` has those with noise):
+Exact tallies, for L outputs (`tasks.noised` has those with noise):
 
 | name | dtype, shape | what |
 | --- | --- | --- |
 | `tune/scores` | int64 (2, F) | all (stay, output) pairs of the tune patients by score |
-| `heldout/scores` | int64 (2, F) | the same of the held-out patients |
-| `heldout/labels` | int64 (2, L, B) | the held-out pairs by output and score |
+| `tune/labels` | int64 (2, L, B) | the same by output and score: thresholds for each output |
+| `heldout/scores` | int64 (2, F) | as `tune/scores`, of the held-out patients |
+| `heldout/labels` | int64 (2, L, W) | the held-out pairs by output and score |
 | `heldout/ranks` | float64 (4,) | sums of average precision, coded stays, P@8, stays |
+| `heldout/tops` | float64 (6,) | sums of P@5, P@15, R@5, R@8, R@15, R-precision |
+| `heldout/sets` | float64 (2, E) | stays predicted exactly, and sums of Jaccard, at each edge |
+| `heldout/confusion` | int64 (L, L) | where one output is true of each stay: true and predicted |
+
+For each coarser level of the task (`Task.rollups`), `heldout/LEVEL/scores`, `.../labels`,
+`.../ranks`, `.../tops` and `.../sets` count the same of its groups. They are tallies of their own
+because two codes of one category may stand at one stay: no sum over codes tells of that.
 
 Row 0 counts pairs whose output is false, row 1 those whose output is true. Scores are logits,
-binned at fixed edges: `EDGES` (B bins, a quarter logit apart from -8 to 8) for outputs, `FINE`
-(F bins, 1/128 apart from -16 to 16) for all together. Every edge of `EDGES` is one of `FINE`.
+binned at fixed edges (`tasks.binning`): B bins at the E `EDGES`, F at `FINE`, W at
+`output_edges(L)`. All shapes follow from the study alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privacy.release import Tally
+from tasks.binning import (
+    EDGES,
+    FINE,
+    FINEST,
+    Bins,
+    Counts,
+    Scores,
+    Truth,
+    by_output,
+    coarser,
+    finest_bins,
+    folded,
+    histogram,
+    output_edges,
+)
+from tasks.rollup import Rollup
+from tasks.stays import AT, confusion, set_sums, stay_ranks, stay_sums
 
-EDGES = np.linspace(-8, 8, 65)
-FINE = np.linspace(-16, 16, 4097)
-AT = 8
+__all__ = [
+    "AT",
+    "CONFUSION",
+    "EDGES",
+    "FINE",
+    "HELDOUT",
+    "LABELS",
+    "RANKS",
+    "SCORES",
+    "SETS",
+    "TOPS",
+    "TUNE",
+    "TUNE_LABELS",
+    "added",
+    "by_name",
+    "heldout_tallies",
+    "of_level",
+    "shapes",
+    "stay_ranks",
+    "tune_tallies",
+]
 
-TUNE, SCORES, LABELS, RANKS = "tune/scores", "heldout/scores", "heldout/labels", "heldout/ranks"
+TUNE, TUNE_LABELS = "tune/scores", "tune/labels"
+HELDOUT = "heldout"
+SCORES, LABELS, RANKS = "heldout/scores", "heldout/labels", "heldout/ranks"
+TOPS, SETS, CONFUSION = "heldout/tops", "heldout/sets", "heldout/confusion"
+
+PAIRS_AT_A_TIME = 2**21
+"""(stay, output) pairs that are counted in one go; bounds what counting takes beside the scores."""
+
+Shapes = dict[str, tuple[tuple[int, ...], str]]
+Levels = Sequence[tuple[Rollup, NDArray[np.bool_]]]
+"""Coarser levels, each with which of its groups are counted, (G,)."""
 
 
-def shapes(outputs: int) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and dtype of every tally of a study with L = `outputs`."""
-    return {
+def shapes(outputs: int, *, exclusive: bool = False, rollups: Iterable[Rollup] = ()) -> Shapes:
+    """Shape and dtype of every tally of a study.
+
+    Args:
+        outputs: L.
+        exclusive: Whether exactly one output is true of each stay.
+        rollups: The coarser levels.
+    """
+    found: Shapes = {
         TUNE: ((2, len(FINE) + 1), "int64"),
-        SCORES: ((2, len(FINE) + 1), "int64"),
-        LABELS: ((2, outputs, len(EDGES) + 1), "int64"),
-        RANKS: ((4,), "float64"),
+        TUNE_LABELS: ((2, outputs, len(EDGES) + 1), "int64"),
+        **_level_shapes(HELDOUT, outputs),
+    }
+    for rollup in rollups:
+        found |= _level_shapes(f"{HELDOUT}/{rollup.level}", len(rollup.groups))
+    if exclusive:
+        found[CONFUSION] = ((outputs, outputs), "int64")
+    return found
+
+
+def _level_shapes(prefix: str, outputs: int) -> Shapes:
+    return {
+        f"{prefix}/scores": ((2, len(FINE) + 1), "int64"),
+        f"{prefix}/labels": ((2, outputs, len(output_edges(outputs)) + 1), "int64"),
+        f"{prefix}/ranks": ((4,), "float64"),
+        f"{prefix}/tops": ((6,), "float64"),
+        f"{prefix}/sets": ((2, len(EDGES)), "float64"),
     }
 
 
 def tune_tallies(
-    logits: NDArray[np.float32],
-    truth: NDArray[np.bool_],
+    logits: Scores,
+    truth: Truth,
     *,
     patients: int,
     shown: NDArray[np.bool_] | None = None,
 ) -> list[Tally]:
-    """What the tune patients give: enough to choose a threshold.
+    """What the tune patients give: enough to choose thresholds.
 
     Args:
         logits: (N, L) over N stays.
@@ -55,38 +129,61 @@ def tune_tallies(
         patients: How many patients the stays are of.
         shown: Which outputs are counted, (L,); None counts all. The others are in no number.
     """
-    some, true, _ = _shown(logits, truth, shown)
-    return [Tally(TUNE, _scores(some, true), patients)]
+    which = _which(logits, shown)
+    sums = {name: np.zeros(*shape) for name, shape in shapes(len(which)).items() if _tunes(name)}
+    for some, true in _blocks(logits, truth, which):
+        bins = finest_bins(some)
+        sums[TUNE] += _scores(bins, true)
+        sums[TUNE_LABELS][:, which] += _by_output(bins, true, EDGES)
+    return [Tally(name, found, patients) for name, found in sums.items()]
 
 
 def heldout_tallies(
-    logits: NDArray[np.float32],
-    truth: NDArray[np.bool_],
+    logits: Scores,
+    truth: Truth,
     *,
     patients: int,
     shown: NDArray[np.bool_] | None = None,
+    exclusive: bool = False,
+    levels: Levels = (),
 ) -> list[Tally]:
-    """What the held-out patients give. Arguments as in `tune_tallies`."""
-    some, true, which = _shown(logits, truth, shown)
-    labels = np.zeros((2, logits.shape[1], len(EDGES) + 1), np.int64)
-    labels[:, which] = _labels(some, true)
-    return [
-        Tally(SCORES, _scores(some, true), patients),
-        Tally(LABELS, labels, patients),
-        Tally(RANKS, stay_ranks(some, true).sum(0), patients),
-    ]
+    """What the held-out patients give.
+
+    Args:
+        logits: See `tune_tallies`, as the others.
+        truth: (N, L).
+        patients: Number of patients.
+        shown: Which outputs are counted.
+        exclusive: Whether exactly one output is true of each stay.
+        levels: The coarser levels; a group is made of the outputs that are shown, and one
+            without any such is not counted.
+    """
+    which = _which(logits, shown)
+    wanted = shapes(len(which), exclusive=exclusive, rollups=[rollup for rollup, _ in levels])
+    sums = {name: np.zeros(*shape) for name, shape in wanted.items() if not _tunes(name)}
+    for some, true in _blocks(logits, truth, which):
+        _count_level(sums, HELDOUT, some, true, which)
+        if exclusive:
+            sums[CONFUSION][np.ix_(which, which)] += confusion(some, true)
+        for rollup, groups in levels:
+            high, any_true = rollup.rolled(some, true, shown=which)
+            known = rollup.members(which)
+            kept = groups[known]
+            prefix = f"{HELDOUT}/{rollup.level}"
+            _count_level(sums, prefix, high[:, kept], any_true[:, kept], known & groups)
+    return [Tally(name, found, patients) for name, found in sums.items()]
 
 
-def implausible(found: Mapping[str, Tally]) -> str | None:
-    """What cannot be true of tallies that are well formed otherwise; None where all may be."""
-    if RANKS in found:
-        average, coded, first, stays = (float(value) for value in found[RANKS].sums)
-        if not (average <= coded + 1e-6 and coded <= stays and first <= stays + 1e-6):
-            return f"{RANKS}: more hits than stays"
-    both = LABELS in found and SCORES in found
-    if both and found[LABELS].sums.sum() != found[SCORES].sums.sum():
-        return f"{LABELS}: other pairs than {SCORES}"
-    return None
+def of_level(tallies: Mapping[str, Tally], level: str) -> dict[str, Tally]:
+    """The tallies of a coarser level, named as those of the outputs are."""
+    prefix = f"{HELDOUT}/{level}/"
+    return {
+        f"{HELDOUT}/{name.removeprefix(prefix)}": Tally(
+            f"{HELDOUT}/{name.removeprefix(prefix)}", tally.sums, tally.patients
+        )
+        for name, tally in tallies.items()
+        if name.startswith(prefix)
+    }
 
 
 def added(releases: Sequence[Sequence[Tally]]) -> dict[str, Tally]:
@@ -103,38 +200,46 @@ def by_name(tallies: Sequence[Tally]) -> Mapping[str, Tally]:
     return added([tallies])
 
 
-def _shown(
-    logits: NDArray[np.float32], truth: NDArray[np.bool_], shown: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    which = np.ones(logits.shape[1], np.bool_) if shown is None else shown
-    return logits[:, which], truth[:, which], which
+def _tunes(name: str) -> bool:
+    return name in {TUNE, TUNE_LABELS}
 
 
-def _scores(logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.int64]:
-    bins = np.searchsorted(FINE, logits.astype(np.float64), side="right")
-    width = len(FINE) + 1
-    return np.stack([np.bincount(bins[truth == row], minlength=width) for row in (False, True)])
+def _which(logits: Scores, shown: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    return np.ones(logits.shape[1], np.bool_) if shown is None else shown
 
 
-def _labels(logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.int64]:
-    outputs, width = logits.shape[1], len(EDGES) + 1
-    bins = np.searchsorted(EDGES, logits.astype(np.float64), side="right")
-    flat = bins + width * np.arange(outputs)
-    counts = [np.bincount(flat[truth == row], minlength=width * outputs) for row in (False, True)]
-    return np.stack(counts).reshape(2, outputs, width)
+def _blocks(
+    logits: Scores, truth: Truth, which: NDArray[np.bool_]
+) -> Iterator[tuple[Scores, Truth]]:
+    """Some stays at a time, of the outputs that are shown."""
+    step = max(1, PAIRS_AT_A_TIME // max(logits.shape[1], 1))
+    for start in range(0, len(logits), step):
+        part = slice(start, start + step)
+        yield logits[part, which], truth[part, which]
 
 
-def stay_ranks(logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Per stay, (N, 4): average precision of the ranking, whether any output is true, precision
-    among the first eight, and 1.
+def _count_level(
+    sums: dict[str, NDArray[Any]],
+    prefix: str,
+    logits: Scores,
+    truth: Truth,
+    which: NDArray[np.bool_],
+) -> None:
+    """Adds some stays to the tallies of one level; `which` of its outputs these scores are of."""
+    if not logits.shape[1]:
+        return
+    bins = finest_bins(logits)
+    sums[f"{prefix}/scores"] += _scores(bins, truth)
+    sums[f"{prefix}/labels"][:, which] += _by_output(bins, truth, output_edges(len(which)))
+    sums[f"{prefix}/sets"] += set_sums(coarser(EDGES)[bins], truth)
+    ranks = stay_sums(logits, truth).sum(0)
+    sums[f"{prefix}/ranks"] += ranks[:4]
+    sums[f"{prefix}/tops"] += ranks[4:]
 
-    Ties are broken by the order of the outputs, on every site alike. Average precision is the
-    mean over true outputs of the precision at their rank; a stay without any has none.
-    """
-    order = np.argsort(-logits.astype(np.float64), axis=1, kind="stable")
-    hits = np.take_along_axis(truth, order, axis=1).astype(np.float64)
-    found = hits.cumsum(1)
-    positives = hits.sum(1)
-    precision = found / np.arange(1, logits.shape[1] + 1)
-    average = (precision * hits).sum(1) / np.maximum(positives, 1)
-    return np.stack([average, positives > 0, hits[:, :AT].sum(1) / AT, np.ones(len(hits))], axis=1)
+
+def _scores(bins: Bins, truth: Truth) -> Counts:
+    return folded(histogram(bins, truth, width=len(FINEST) + 1), FINE)
+
+
+def _by_output(bins: Bins, truth: Truth, edges: NDArray[np.float64]) -> Counts:
+    return by_output(coarser(edges)[bins], truth, width=len(edges) + 1)

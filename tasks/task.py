@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -65,6 +65,13 @@ class Task(Kind):
     def exclusive(self) -> bool:
         """Whether exactly one output is true of each label, as of a class or a bin."""
         return False
+
+    @property
+    def rollups(self) -> Mapping[str, Sequence[str]]:
+        """Coarser levels at which the outputs are scored too: for each level's name the group of
+        every output, L of them. A level's name stands in the names of its tallies.
+        """
+        return {}
 
     @property
     @abstractmethod

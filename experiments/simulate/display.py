@@ -267,6 +267,12 @@ def epsilon_text(value: float | None) -> str:
 def _headline(result: Result) -> str:
     final = result.final
     said = [f"federated: {_five(final)}"]
+    interval = result.intervals.get("federated", {})
+    shown = [f"{name} {_between(interval[key])}" for name, key in _SHOWN if key in interval]
+    if shown:
+        said.append(f"           95% over patients: {', '.join(shown)}")
+    if len(result.detail.outputs) == 1 or final.accuracy is not None:
+        said.append(f"           {_outcome(final, interval)}")
     if result.local is not None:
         said.append(f"alone:     {_five(result.local)} (mean)")
     if result.pooled is not None:
@@ -284,6 +290,27 @@ def _five(of: Final | Metrics) -> str:
         f"micro-F1 {number_text(of.micro_f1)}, macro-F1 {number_text(of.macro_f1)}, "
         f"MAP {number_text(of.map)}, P@8 {number_text(of.p_at_8)}, AUPRC {number_text(of.auprc)}"
     )
+
+
+_SHOWN = (("micro-F1", "micro_f1"), ("macro-F1", "macro_f1"), ("MAP", "map"))
+
+
+def _between(interval: tuple[float, float]) -> str:
+    return "-".join(number_text(value) for value in interval)
+
+
+def _outcome(final: Final, intervals: Mapping[str, tuple[float, float]]) -> str:
+    """What is asked of a task with one output, or one of several classes."""
+    said = []
+    for name, key in (
+        ("AUROC", "auroc"),
+        ("AUPRC", "auprc"),
+        ("accuracy", "accuracy"),
+        ("balanced", "balanced_accuracy"),
+    ):
+        between = f" ({_between(intervals[key])})" if key in intervals else ""
+        said.append(f"{name} {number_text(getattr(final, key))}{between}")
+    return ", ".join(said)
 
 
 def _three(metrics: Metrics | None) -> str:

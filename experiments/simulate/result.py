@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from experiments.baselines import Detail, Intervals
 from privacy.spec import Spec
 from tasks.metrics import Metrics
 
@@ -27,6 +28,8 @@ class SiteResult(Spec):
         epsilon: What the study cost its training patients.
         refused: Why it took no part, or missed a round, if so.
         left_out: Records not used, by rule. A simulation may show them; a site keeps them.
+        split: How its patients were divided.
+        intervals: 95% intervals over its held-out patients, of `local`, `federated` and `pooled`.
     """
 
     name: str
@@ -37,6 +40,8 @@ class SiteResult(Spec):
     epsilon: Epsilon = None
     refused: str | None = None
     left_out: dict[str, int] = {}
+    split: str = ""
+    intervals: dict[str, Intervals] = {}
 
 
 class RoundResult(Spec):
@@ -70,6 +75,9 @@ class Final(Spec):
     map: float | None
     p_at_8: float | None
     auprc: float | None
+    auroc: float | None
+    accuracy: float | None
+    balanced_accuracy: float | None
     epsilon: Epsilon
     delta: float | None
 
@@ -89,6 +97,8 @@ class Result(Spec):
         local: Each site alone, averaged over sites by held-out patients; None where baselines
             were not asked for.
         pooled: The pooled head over all sites; None where baselines were not asked for.
+        detail: Of the headline: coarser levels, buckets, calibration, each output.
+        intervals: 95% intervals over held-out patients, of `federated` and `pooled`.
         weights: File of the final weights.
         seconds: Of everything.
     """
@@ -103,5 +113,7 @@ class Result(Spec):
     final: Final
     local: Metrics | None = None
     pooled: Metrics | None = None
+    detail: Detail = Detail()
+    intervals: dict[str, Intervals] = {}
     weights: str
     seconds: float

@@ -16,6 +16,7 @@ from client import cohort, local
 from client.local import Bags
 from client.simulation import Simulation
 from client.site import Site
+from client.stratify import Stratified
 from experiments import baselines
 from experiments.simulate.result import Engine, Final, Result, RoundResult, SiteResult
 from privacy.errors import SiteError
@@ -89,6 +90,7 @@ def simulate(
     engine: Engine,
     screen: Screen,
     with_baselines: bool = True,
+    split_seed: int | None = None,
 ) -> Result:
     """Runs a study file's simulation from nothing to the result.
 
@@ -99,6 +101,8 @@ def simulate(
         engine: `in-process`, or `flower` for Flower's own runtime on Ray; the same two apps.
         screen: Is told what happens.
         with_baselines: Whether to train each site alone and all pooled.
+        split_seed: Deals all patients into a stratified split with this seed, whatever the file
+            says of splits.
 
     Raises:
         ValueError: The study file does not fit.
@@ -106,6 +110,9 @@ def simulate(
     """
     began = time.monotonic()
     study, simulation = Study.read(study_file), Simulation.read(study_file)
+    if split_seed is not None:
+        how = (simulation.stratified or Stratified()).model_copy(update={"seed": split_seed})
+        simulation = simulation.model_copy(update={"stratified": how})
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run = f"{study.name}-{stamp}-{secrets.token_hex(2)}"
     home = home.resolve()
@@ -230,13 +237,15 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
         SiteResult(
             name=site.name,
             declared_patients=site.declared_patients,
-            local=alone.get(site.name),
+            local=alone[site.name].whole if site.name in alone else None,
             federated=federated.sites.get(site.name),
             pooled=pooled.sites.get(site.name) if pooled else None,
             epsilon=last["epsilons"].get(site.name),
             refused=this.broken.get(site.name, this.refused.get(site.name))
             or (None if site.name in taking_part else "did not answer"),
             left_out=this.left_out.get(site.name, {}),
+            split=site.split.said(site.at(site.data)) if site.name in taking_part else "",
+            intervals=_intervals(site.name, alone.get(site.name), federated, pooled),
         )
         for site in sorted(this.sites, key=lambda site: site.name)
     ]
@@ -253,16 +262,29 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
         ),
         untrained=Metrics.model_validate(this.rounds[0]["metrics"]),
         final=Final(**whole, epsilon=last["epsilon"], delta=promise.delta if promise else None),
-        local=baselines.mean(alone) if alone else None,
+        local=baselines.mean({name: of.whole for name, of in alone.items()}) if alone else None,
         pooled=pooled.whole if pooled else None,
+        detail=federated.detail,
+        intervals={"federated": federated.intervals}
+        | ({"pooled": pooled.intervals} if pooled else {}),
         weights=this.weights,
         seconds=time.monotonic() - began,
     )
 
 
+def _intervals(name: str, *of: baselines.Scored | None) -> dict[str, baselines.Intervals]:
+    """A site's own, of the heads alone, federated and pooled."""
+    found = zip(("local", "federated", "pooled"), of, strict=True)
+    return {
+        which: scored.site_intervals[name]
+        for which, scored in found
+        if scored is not None and name in scored.site_intervals
+    }
+
+
 def _baselines(
     this: Simulated, sites: Mapping[str, Bags]
-) -> tuple[dict[str, Metrics], baselines.Scored]:
+) -> tuple[dict[str, baselines.Scored], baselines.Scored]:
     study = baselines.without_privacy(this.study, this.simulation.baseline)
     total = len(sites) + 1
     found = {}

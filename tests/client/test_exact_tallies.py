@@ -9,6 +9,7 @@ import torch
 
 from client.counting import exact
 from tasks.bags import PatientBag
+from tasks.binning import folded
 from tasks.heads.linear import Linear
 from tasks.tallies import EDGES, LABELS
 
@@ -16,7 +17,7 @@ DIM, OUTPUTS, PATIENTS = 32, 64, 300
 STUDY = SimpleNamespace(
     outputs=tuple(range(OUTPUTS)),
     encoder=SimpleNamespace(dim=DIM),
-    task=SimpleNamespace(exclusive=False),
+    task=SimpleNamespace(exclusive=False, rollups={}),
 )
 SMALLEST = 10
 
@@ -37,7 +38,7 @@ def test_exact_tallies_show_one_patients_vector_whatever_count_is_hidden():
             head.out.weight.copy_(torch.from_numpy(weight))
             head.out.bias.copy_(torch.from_numpy(bias))
         tallies = {t.name: t for t in exact(STUDY, head, bags[:20], bags, smallest=SMALLEST)}
-        return tallies[LABELS].sums.sum(0)
+        return folded(tallies[LABELS].sums.sum(0))
 
     def beyond(thresholds: np.ndarray) -> np.ndarray:
         """How many stays lie beyond each threshold along a direction."""

@@ -70,6 +70,9 @@ def test_a_simulation_ends_with_the_result_that_is_promised(study_file, tmp_path
         "map",
         "p_at_8",
         "auprc",
+        "auroc",
+        "accuracy",
+        "balanced_accuracy",
         "epsilon",
         "delta",
     }

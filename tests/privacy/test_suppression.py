@@ -77,6 +77,6 @@ def test_a_small_group_has_no_tallies_and_a_group_with_nothing_to_show_neither()
     study = a_study()
     head = probing_head(study)
     names = {t.name for t in exact(study, head, PATIENTS[:4], PATIENTS, smallest=5)}
-    assert names == {"heldout/scores", "heldout/labels", "heldout/ranks"}
+    assert names == {f"heldout/{name}" for name in ("scores", "labels", "ranks", "tops", "sets")}
     few = [bag((0,)), bag((1,)), bag((2,))] + [bag(())] * 9
     assert exact(study, head, few, few, smallest=5) == []

@@ -13,8 +13,9 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from privacy.release import Tally
 from tasks import tallies
-from tasks.metrics import Metrics, auprc_bound, best_threshold, metrics
-from tasks.tallies import EDGES, FINE, LABELS, RANKS, SCORES, TUNE
+from tasks.curves import auprc_bound
+from tasks.metrics import Metrics, best_threshold, metrics
+from tasks.tallies import EDGES, FINE, LABELS, RANKS, SCORES, TUNE, TUNE_LABELS
 
 THRESHOLDS = [float(edge) for edge in EDGES]
 near = st.sampled_from(
@@ -170,9 +171,9 @@ def test_the_bound_is_small_on_many_continuous_scores(spread: float, stays: int,
     assert 0 < abs(metrics(held, threshold=None).auprc - raw) <= bound < 0.001
 
 
-def test_the_bound_of_no_true_pair_is_zero():
+def test_the_bound_of_no_true_pair_is_unknown():
     sums = tallies.tune_tallies(np.ones((1, 1), np.float32), np.zeros((1, 1), bool), patients=1)
-    assert auprc_bound(sums[0].sums) == 0
+    assert np.isnan(auprc_bound(sums[0].sums))
 
 
 def test_map_is_over_coded_stays_and_precision_at_eight_over_all():
@@ -192,16 +193,16 @@ def test_a_perfect_head_scores_one_everywhere():
     logits = np.where(truth, 30.0, -30.0).astype(np.float32)
     threshold = best_threshold(tuned(logits, truth))
     assert threshold == -8.0
-    assert metrics(heldout(logits, truth), threshold=threshold) == Metrics(
-        micro_f1=1.0,
-        macro_f1=1.0,
-        macro_f1_all=1.0,
-        map=1.0,
-        p_at_8=1.0,
-        auprc=1.0,
-        threshold=-8.0,
-        patients=2,
+    given_ = metrics(heldout(logits, truth), threshold=threshold)
+    ones = (
+        *("micro_f1", "macro_f1", "macro_f1_all", "map", "p_at_5", "p_at_8", "r_at_8", "r_at_15"),
+        *("r_precision", "auroc", "auroc_macro", "auprc", "auprc_macro", "exact_match", "jaccard"),
     )
+    assert {name: getattr(given_, name) for name in ones} == dict.fromkeys(ones, 1.0)
+    assert (given_.p_at_15, given_.r_at_5) == (8 / 15, 5 / 8)
+    assert (given_.auroc_bound, given_.auprc_bound) == (0, 0)
+    assert (given_.brier, given_.ece) == (pytest.approx(0, abs=1e-12), pytest.approx(0, abs=1e-6))
+    assert given_.patients == 2
 
 
 def test_no_stays_say_nothing():
@@ -213,9 +214,11 @@ def test_no_stays_say_nothing():
 def test_without_a_true_output_only_the_counts_of_what_was_said_are_known():
     logits, truth = np.ones((2, 3), np.float32), np.zeros((2, 3), np.bool_)
     assert best_threshold(tuned(logits, truth)) is None
-    assert metrics(heldout(logits, truth), threshold=0.0) == Metrics(
-        micro_f1=0.0, p_at_8=0.0, threshold=0.0, patients=2
-    )
+    given_ = metrics(heldout(logits, truth), threshold=0.0)
+    known = {name for name, value in given_.model_dump().items() if value is not None}
+    said = {"micro_f1", "p_at_5", "p_at_8", "p_at_15", "exact_match", "jaccard", "brier", "ece"}
+    assert known == said | {"threshold", "patients"}
+    assert given_.micro_f1 == given_.p_at_8 == given_.exact_match == given_.jaccard == 0
 
 
 @pytest.mark.parametrize("threshold", [0.1, 8.25, -8.25, 9.0, float("inf"), float("nan")])
@@ -267,4 +270,4 @@ def test_a_metric_outside_zero_to_one_cannot_be_made():
 def test_tune_and_heldout_scores_are_kept_apart():
     tune = tuned(np.full((1, 1), 5, np.float32), np.ones((1, 1), bool))
     assert metrics(tune, threshold=0.0) == Metrics(threshold=0.0)
-    assert set(tune) == {TUNE}
+    assert set(tune) == {TUNE, TUNE_LABELS}

@@ -224,9 +224,12 @@ def test_the_noise_plan_is_the_same_in_every_round_and_keeps_the_budget(path: Pa
 
 TALLIES = {
     "tune/scores": ((2, 4098), "int64"),
+    "tune/labels": ((2, 3, 66), "int64"),
     "heldout/scores": ((2, 4098), "int64"),
-    "heldout/labels": ((2, 3, 66), "int64"),
+    "heldout/labels": ((2, 3, 16386), "int64"),
     "heldout/ranks": ((4,), "float64"),
+    "heldout/tops": ((6,), "float64"),
+    "heldout/sets": ((2, 65), "float64"),
     "tune/noised": ((2, 66), "float64"),
     "heldout/noised": ((2, 66), "float64"),
     "heldout/noised-ranks": ((4,), "float64"),

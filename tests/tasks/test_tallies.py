@@ -12,7 +12,19 @@ from hypothesis.extra import numpy as arrays
 from sklearn.metrics import average_precision_score
 
 from tasks import tallies
-from tasks.tallies import AT, EDGES, FINE, LABELS, RANKS, SCORES, TUNE
+from tasks.binning import FINEST, output_edges
+from tasks.tallies import (
+    AT,
+    EDGES,
+    FINE,
+    LABELS,
+    RANKS,
+    SCORES,
+    SETS,
+    TOPS,
+    TUNE,
+    TUNE_LABELS,
+)
 
 L = 11
 INFINITE = np.float32(np.inf)
@@ -52,11 +64,12 @@ def test_the_tallies_of_sites_add_up_to_those_of_all_stays_together(found: Any):
             sum(patients for _, patients in found),
         )
     )
-    assert added.keys() == pooled.keys() == {TUNE, SCORES, LABELS, RANKS}
+    names = {TUNE, TUNE_LABELS, SCORES, LABELS, RANKS, TOPS, SETS}
+    assert added.keys() == pooled.keys() == names
     for name, tally in pooled.items():
         assert added[name].patients == tally.patients
         assert added[name].sums.dtype == tally.sums.dtype
-        if name == RANKS:
+        if tally.sums.dtype == np.float64:
             np.testing.assert_allclose(added[name].sums, tally.sums, rtol=1e-12)
         else:
             np.testing.assert_array_equal(added[name].sums, tally.sums)
@@ -86,14 +99,21 @@ def test_tallies_have_the_names_shapes_and_types_of_the_contract(stays: int):
     )
     assert tallies.shapes(L) == {
         "tune/scores": ((2, 4098), "int64"),
+        "tune/labels": ((2, L, 66), "int64"),
         "heldout/scores": ((2, 4098), "int64"),
-        "heldout/labels": ((2, L, 66), "int64"),
+        "heldout/labels": ((2, L, 8194), "int64"),
         "heldout/ranks": ((4,), "float64"),
+        "heldout/tops": ((6,), "float64"),
+        "heldout/sets": ((2, 65), "float64"),
     }
 
 
 def test_every_coarse_edge_is_a_fine_one_exactly():
     assert np.isin(EDGES, FINE).all()
+    assert np.isin(FINE, FINEST).all()
+    for outputs in (1, 8, 16, 32, 64, 128, 256, 512, 1024, 20_000):
+        assert np.isin(EDGES, output_edges(outputs)).all()
+        assert np.isin(output_edges(outputs), FINEST).all()
     assert np.array_equal(EDGES, np.arange(-32, 33) / 4)
     assert np.array_equal(FINE, np.arange(-2048, 2049) / 128)
 
@@ -110,12 +130,13 @@ def test_a_bin_holds_the_scores_from_its_edge_up_to_below_the_next(site: Any):
             assert row[1, bin_] == (inside & truth).sum()
             assert row[0, bin_] == (inside & ~truth).sum()
         assert row.sum() == logits.size
-    borders = [-np.inf, *EDGES, np.inf]
-    for k in range(L):
-        for bin_ in range(len(EDGES) + 1):
+    for edges, counts in ((EDGES, found[TUNE_LABELS]), (output_edges(L), found[LABELS])):
+        borders = [-np.inf, *edges, np.inf]
+        assert counts.sum() == logits.size
+        for k, bin_ in zip(*np.nonzero(counts.sum(0)), strict=True):
             inside = (logits[:, k] >= borders[bin_]) & (logits[:, k] < borders[bin_ + 1])
-            assert found[LABELS][1, k, bin_] == (inside & truth[:, k]).sum()
-            assert found[LABELS][0, k, bin_] == (inside & ~truth[:, k]).sum()
+            assert counts[1, k, bin_] == (inside & truth[:, k]).sum()
+            assert counts[0, k, bin_] == (inside & ~truth[:, k]).sum()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(0, 6))
