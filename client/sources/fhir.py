@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, Field, field_validator
 
@@ -76,9 +76,10 @@ class Fhir(Source):
     @field_validator("zone")
     @classmethod
     def _known(cls, zone: str | None) -> str | None:
-        if zone is not None and zone not in available_timezones():
-            raise ValueError('is no time zone; write one such as "Europe/Berlin"')
-        return zone
+        try:
+            return zone and ZoneInfo(zone).key
+        except (OSError, ValueError):  # it looks for a file of that name
+            raise ValueError('is no time zone; write one such as "Europe/Berlin"') from None
 
     def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:
         """See `Source.patients`: in the order of their ids."""

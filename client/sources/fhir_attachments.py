@@ -60,13 +60,13 @@ _FAMILIES = (
     ("text/xml", "xml"),
     ("application/hl7", "xml"),
 )
-_SILENT = ["script", "style", "head", "title", "template", "noscript"]
-_BLOCKS = [
+_SILENT = ("script", "style", "head", "title", "template", "noscript")
+_BLOCKS = {
     "address", "article", "aside", "blockquote", "br", "caption", "dd", "div", "dl", "dt",
     "fieldset", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr",
     "li", "main", "nav", "ol", "p", "pre", "section", "table", "tbody", "tfoot", "thead", "tr",
     "ul",
-]  # fmt: skip
+}  # fmt: skip
 
 
 class _Unreadable(Exception):
@@ -107,25 +107,38 @@ def stripped(markup: str) -> str:
     """
     import warnings
 
-    from bs4 import BeautifulSoup, Comment, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
+    from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, Tag, XMLParsedAsHTMLWarning
+    from bs4.element import NavigableString
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MarkupResemblesLocatorWarning)
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
         page = BeautifulSoup(markup, "html.parser")
-    for silent in page.find_all(_SILENT):
-        silent.decompose()
-    for string in page.find_all(string=True):
-        if not isinstance(string, Comment) and string.find_parent("pre") is None:
+    words: list[str] = []
+    around: list[Tag] = [page]
+    inside: Counter[str] = Counter()
+    # One walk and no change of the tree: each change is a search, and pages have 100,000 lines.
+    for element in page.descendants:
+        while around[-1] is not element.parent:
+            left = around.pop()
+            inside[left.name] -= 1
+            words.append(_edge(left.name, end=True))
+        if isinstance(element, Tag):
+            around.append(element)
+            inside[element.name] += 1
+            words.append(_edge(element.name))
+        # Comments and declarations are strings too, of other types.
+        elif type(element) is NavigableString and not any(inside[name] for name in _SILENT):
             # In HTML a line break is a space; only blocks make lines.
-            string.replace_with(re.sub(r"[ \t\r\n\f]+", " ", string))
-    for cell in page.find_all(["td", "th"]):
-        cell.append("\t")
-    for block in page.find_all(_BLOCKS):
-        block.insert_before("\n")
-        block.insert_after("\n")
-    lines = (line.strip(" \t") for line in page.get_text().split("\n"))
+            words.append(element if inside["pre"] else re.sub(r"[ \t\r\n\f]+", " ", element))
+    lines = (line.strip(" \t") for line in "".join(words).split("\n"))
     return "\n".join(line for line in lines if line)
+
+
+def _edge(name: str, *, end: bool = False) -> str:
+    if name in _BLOCKS:
+        return "\n"
+    return "\t" if end and name in {"td", "th"} else ""
 
 
 def _type(attachment: dict[str, Any], binaries: Mapping[str, dict[str, Any]]) -> tuple[str, str]:

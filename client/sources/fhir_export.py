@@ -32,7 +32,10 @@ KINDS = (
 """In the order in which a patient's resources are given."""
 
 ROWS = 10_000
-BYTES = 16 * 1024 * 1024
+BYTES = 4 * 1024 * 1024
+"""How much is added to the database in one step."""
+
+LINES_AT_A_TIME = 16
 
 _SUBJECT = {"Patient": None, "Binary": None}
 _ATTACHED = {"DocumentReference": ("content",), "DiagnosticReport": ("presentedForm",)}
@@ -108,7 +111,8 @@ def together(
             except SourceBroken:  # it could be read a moment ago
                 raise SourceBroken(f"{place}: has changed while it was read") from None
 
-        for patient, rows in groupby(tables.rows(_TOGETHER), key=lambda row: str(row[0])):
+        ordered = tables.rows(_TOGETHER, at_a_time=LINES_AT_A_TIME)
+        for patient, rows in groupby(ordered, key=lambda row: str(row[0])):
             found: dict[str, list[Line]] = {kind: [] for kind in KINDS}
             for row in rows:
                 found[KINDS[row[1]]].append(line(row))

@@ -163,8 +163,10 @@ class Tables:
                     [list(column) for column in zip(*rows, strict=True)],
                 )
 
-    def rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """Streams the rows of a SELECT.
+    def rows(
+        self, query: str, parameters: Sequence[object] = (), *, at_a_time: int = ROWS_AT_A_TIME
+    ) -> Iterator[tuple[Any, ...]]:
+        """Streams the rows of a SELECT, so many in memory at a time.
 
         Raises:
             SourceBroken: A file cannot be read; names the file and line only.
@@ -174,7 +176,7 @@ class Tables:
             cursor.execute(query, list(parameters))
         while True:
             with _plain(None):
-                some = cursor.fetchmany(ROWS_AT_A_TIME)
+                some = cursor.fetchmany(at_a_time)
             if not some:
                 return
             yield from some

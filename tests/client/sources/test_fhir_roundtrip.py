@@ -73,7 +73,7 @@ def test_all_that_a_stay_can_say_comes_back(tmp_path):
 
 def test_cyrillic_right_to_left_and_large_notes_come_back(tmp_path):
     at = datetime(2024, 3, 1, 12, tzinfo=UTC)
-    texts = ("Пациент поступил\r\nбольной жалуется", "المريض يشكو من ألم", "x" * 10_000_000)
+    texts = ("Пациент поступил\r\n Пациент ушёл", "المريض يشكو من ألم", "x" * 10_000_000)
     notes = tuple(Note(at, "discharge", text, "s") for text in texts)
     one = Patient("p1", (Stay("s", at, at),), notes)
     for packed in (False, True):
