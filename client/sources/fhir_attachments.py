@@ -27,6 +27,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from email.message import Message
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -148,6 +149,11 @@ def _type(attachment: dict[str, Any], binaries: Mapping[str, dict[str, Any]]) ->
     said = text(attachment, "contentType")
     if not said:
         said = text(binaries.get(binary_key(attachment) or ""), "contentType")
+    return _media(said)
+
+
+@lru_cache(maxsize=64)
+def _media(said: str) -> tuple[str, str]:
     header = Message()
     header["Content-Type"] = re.sub(r"[^\x20-\x7e]", " ", said)
     charset = header.get_param("charset", "")
