@@ -2,8 +2,8 @@
 
 The export is read twice. First each resource's place is kept with the key of its patient, in a
 database that spills to an encrypted temporary folder (`client.sources.tables`); then a patient's
-resources are read again at their places. Lines of gzipped files cannot be read again at a place, so
-they are kept whole in that database.
+resources are read again at their places, those of gzipped files from a sealed copy
+(`fhir_files.Spool`).
 """
 
 from __future__ import annotations
@@ -32,10 +32,7 @@ KINDS = (
 """In the order in which a patient's resources are given."""
 
 ROWS = 10_000
-BYTES = 4 * 1024 * 1024
-"""How much is added to the database in one step."""
-
-LINES_AT_A_TIME = 16
+"""How many are added to the database in one step."""
 
 _SUBJECT = {"Patient": None, "Binary": None}
 _ATTACHED = {"DocumentReference": ("content",), "DiagnosticReport": ("presentedForm",)}
@@ -55,10 +52,10 @@ _LINKED = f"""{_KNOWN}
     WHERE link.id <> known.patient ORDER BY ALL
 """
 _TOGETHER = f"""{_KNOWN}
-    SELECT known.patient, line.kind, file, number, start, length, body
+    SELECT known.patient, line.kind, file, number, start, length
     FROM line JOIN known USING (key)
     UNION ALL
-    SELECT wanted.patient, line.kind, file, number, start, length, body
+    SELECT wanted.patient, line.kind, file, number, start, length
     FROM line JOIN (
         SELECT DISTINCT known.patient, wanted.wants
         FROM wanted JOIN known USING (key)
@@ -96,23 +93,24 @@ def together(
         if kind in kinds
         for path in fhir_files.files(folder, kind)
     ]
-    with Tables() as tables, fhir_files.Again() as again:
-        _Index(tables, attrition).read(paths)
+    with Tables() as tables, fhir_files.Spool() as spool, fhir_files.Again() as again:
+        _Index(tables, spool, attrition).read(paths)
         _join_people(tables)
         _count_lost(tables, paths, attrition)
 
         def line(row: tuple[Any, ...]) -> Line:
-            _, _, file, number, start, length, body = row
+            _, _, file, number, start, length = row
             path = paths[file][1]
             place = f"{path.name} line {number}"
-            raw = again.line(path, start, length) if body is None else bytes(body)
+            if not fhir_files.seekable(path):
+                return Line(place, fhir_files.resource(spool.line(start, length), place))
+            raw = again.line(path, start, length)
             try:
                 return Line(place, fhir_files.resource(raw, place))
             except SourceBroken:  # it could be read a moment ago
                 raise SourceBroken(f"{place}: has changed while it was read") from None
 
-        ordered = tables.rows(_TOGETHER, at_a_time=LINES_AT_A_TIME)
-        for patient, rows in groupby(ordered, key=lambda row: str(row[0])):
+        for patient, rows in groupby(tables.rows(_TOGETHER), key=lambda row: str(row[0])):
             found: dict[str, list[Line]] = {kind: [] for kind in KINDS}
             for row in rows:
                 found[KINDS[row[1]]].append(line(row))
@@ -122,13 +120,13 @@ def together(
 class _Index:
     """The places of an export's resources, as they are found."""
 
-    def __init__(self, tables: Tables, attrition: Attrition) -> None:
+    def __init__(self, tables: Tables, spool: fhir_files.Spool, attrition: Attrition) -> None:
         self._tables = tables
+        self._spool = spool
         self._attrition = attrition
         self._rows: dict[str, list[tuple[object, ...]]] = {
             "line": [], "alias": [], "link": [], "wanted": []
         }  # fmt: skip
-        self._bytes = 0
         tables.make(
             "line",
             key="VARCHAR",
@@ -137,7 +135,6 @@ class _Index:
             number="BIGINT",
             start="BIGINT",
             length="BIGINT",
-            body="BLOB",
         )
         tables.make("alias", key="VARCHAR", patient="VARCHAR")
         tables.make("link", id="VARCHAR", key="VARCHAR")
@@ -156,9 +153,10 @@ class _Index:
                     continue
                 key = self._key(resource, KINDS[kind], place)
                 if key is not None:
-                    body = None if fhir_files.seekable(path) else line
-                    row = (key, kind, file, number, start, len(line), body)
-                    self._keep("line", row, 0 if body is None else len(body))
+                    at = (start, len(line))
+                    if not fhir_files.seekable(path):
+                        at = self._spool.keep(line)
+                    self._keep("line", (key, kind, file, number, *at))
         self._flush()
 
     def _key(self, resource: dict[str, Any], kind: str, place: str) -> str | None:
@@ -183,17 +181,15 @@ class _Index:
             self._keep("wanted", (key, wanted))
         return key
 
-    def _keep(self, table: str, row: tuple[object, ...], size: int = 0) -> None:
+    def _keep(self, table: str, row: tuple[object, ...]) -> None:
         self._rows[table].append(row)
-        self._bytes += size
-        if len(self._rows[table]) >= ROWS or self._bytes >= BYTES:
+        if len(self._rows[table]) >= ROWS:
             self._flush()
 
     def _flush(self) -> None:
         for table, rows in self._rows.items():
             self._tables.add(table, rows)
             rows.clear()
-        self._bytes = 0
 
 
 def _binaries(resource: dict[str, Any], kind: str) -> Iterator[str]:

@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -98,6 +100,60 @@ def resource(line: bytes, place: str) -> dict[str, Any]:
 def seekable(path: Path) -> bool:
     """Whether a line can be read again from where it starts."""
     return path.suffix != ".gz"
+
+
+class Spool:
+    """Keeps lines of gzipped files, which cannot be read again where they stand; a context manager.
+
+    They lie packed and sealed with AES-256-GCM in a file without a name, which is gone with the
+    process; the key is in memory only.
+    """
+
+    def __init__(self) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self._cipher = AESGCM(AESGCM.generate_key(256))
+        self._file = tempfile.TemporaryFile(prefix="fedward-")  # noqa: SIM115
+        self._end = 0
+
+    def __enter__(self) -> Self:
+        """Is open already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Removes what was kept."""
+        self._file.close()
+
+    def keep(self, line: bytes) -> tuple[int, int]:
+        """Keeps a line; gives where it starts and its length there.
+
+        Raises:
+            SourceBroken: There is no room for temporary files.
+        """
+        start = self._end
+        sealed = self._cipher.encrypt(self._nonce(start), zlib.compress(line, 1), None)
+        try:
+            self._file.seek(start)
+            self._file.write(sealed)
+            self._file.flush()
+        except OSError as error:
+            raise SourceBroken(
+                f"temporary files cannot be written ({type(error).__name__}); make room in "
+                f"{tempfile.gettempdir()}, or gunzip the export"
+            ) from None
+        self._end += len(sealed)
+        return start, len(sealed)
+
+    def line(self, start: int, length: int) -> bytes:
+        """A line that was kept."""
+        self._file.seek(start)
+        return zlib.decompress(
+            self._cipher.decrypt(self._nonce(start), self._file.read(length), None)
+        )
+
+    @staticmethod
+    def _nonce(start: int) -> bytes:
+        return start.to_bytes(12, "big")  # no two lines start at one place
 
 
 class Again:

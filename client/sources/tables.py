@@ -163,10 +163,8 @@ class Tables:
                     [list(column) for column in zip(*rows, strict=True)],
                 )
 
-    def rows(
-        self, query: str, parameters: Sequence[object] = (), *, at_a_time: int = ROWS_AT_A_TIME
-    ) -> Iterator[tuple[Any, ...]]:
-        """Streams the rows of a SELECT, so many in memory at a time.
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Streams the rows of a SELECT.
 
         Raises:
             SourceBroken: A file cannot be read; names the file and line only.
@@ -176,7 +174,7 @@ class Tables:
             cursor.execute(query, list(parameters))
         while True:
             with _plain(None):
-                some = cursor.fetchmany(at_a_time)
+                some = cursor.fetchmany(ROWS_AT_A_TIME)
             if not some:
                 return
             yield from some
