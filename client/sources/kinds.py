@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from client.sources.fhir import Fhir
 from client.sources.jsonl import Jsonl
 from client.sources.mimic_iii import MimicIII
 from client.sources.mimic_iv import MimicIV
@@ -22,6 +23,7 @@ SOURCES: Registry[Source] = Registry(
     MimicIII,
     MimicIV,
     Omop,
+    Fhir,
     SyntheticSource,
 )
 

@@ -58,6 +58,7 @@ class Tables:
         self._scratch: Scratch | None = None
         self._db: duckdb.DuckDBPyConnection | None = None
         self._files: dict[Path, Encoding | None] = {}
+        self._made: dict[str, tuple[str, ...]] = {}
 
     def __enter__(self) -> Self:
         """Opens a database in memory that can neither load extensions nor reach a network."""
@@ -189,6 +190,23 @@ class Tables:
             shared = [column for column in shared or list(found) if column in found]
         self._named(name, parts, shared)
         return {column: types[column] for column in shared}
+
+    def make(self, name: str, **columns: str) -> None:
+        """Makes an empty table of what is not in a file of rows; columns by DuckDB's types."""
+        self._made[name] = tuple(columns.values())
+        given = ", ".join(f"{quoted(column)} {kind}" for column, kind in columns.items())
+        with self._plain():
+            self._open.execute(f"CREATE TABLE {quoted(name)} ({given})")
+
+    def add(self, name: str, rows: Sequence[Sequence[object]]) -> None:
+        """Adds rows to a table of `make` in one step; some thousands at a time are fastest."""
+        if rows:
+            given = ", ".join(f"unnest(CAST(? AS {kind}[]))" for kind in self._made[name])
+            with self._plain():
+                self._open.execute(
+                    f"INSERT INTO {quoted(name)} SELECT {given}",
+                    [list(column) for column in zip(*rows, strict=True)],
+                )
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """Streams the rows of a SELECT.
