@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from privacy.spec import Kind
@@ -85,7 +85,8 @@ class Task(Kind):
 
 
 def notes_for(patient: Patient, label: Label) -> list[Note]:
-    """The notes that a prediction may read, newest first.
+    """The notes that a prediction may read, as far as it may, newest first; none where the
+    label's view drops it.
 
     Guarantees:
         None was written after `label.at`.
@@ -98,4 +99,16 @@ def notes_for(patient: Patient, label: Label) -> list[Note]:
         and (label.kinds is None or note.kind in label.kinds)
         and (None in (note.stay, label.stay) or note.stay == label.stay)
     ]
-    return sorted(kept, key=lambda note: note.at, reverse=True)
+    kept.sort(key=lambda note: note.at, reverse=True)
+    return kept if label.view is None else _viewed(kept, label.view)
+
+
+def _viewed(notes: list[Note], view: View) -> list[Note]:
+    found = []
+    for note in notes:
+        text = view(note.text)
+        if text is None:
+            return []
+        if text.strip():
+            found.append(replace(note, text=text))
+    return found
