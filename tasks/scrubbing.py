@@ -63,7 +63,7 @@ HOSPITAL = (
     r"(?:re)?admit\w*|(?:re)?admission\w*|(?:re)?adm\b",
     r"in-?(?:patient|pt)s?\b|[pnmsc]?icu\b|ccu\b|(?:intensive|critical)\s+care\b",
     r"med(?:ical)?\s+c(?:en)?te?rs?\b|over\s?(?:night|noc)\b|for\s+(?:\w+\s+)?observation\b",
-    r"discharged\b|disch(?:arge)?(?=\s+(?:from|home|to|on|after|&)\b)",
+    r"discharged\b|disch(?:arge)?(?=\s+(?:home\b|to\b|on\s+\d|from\s+(?:the\s+)?(?:hosp|e\.?r\b)))",
     r"(?:time|day|date|upon|prior\s+to|since|until)\s+(?:of\s+)?disch(?:arge)?\b",
     r"d/c(?:'?e?d)?(?=\s+(?:from|home|to)\b)",
 )

@@ -120,17 +120,19 @@ class Vaers(Source):
         if column != "STATE":
             raise ValueError(f"vaers is cut by the column 'STATE', not by {column!r}")
         counts = dict(_training_reports(self, root, self.state(root=root)))
-        blank = counts.pop("", 0)
-        ranked = sorted(counts, key=lambda state: (-counts[state], state))
+        ranked = sorted(
+            (state for state in counts if state and counts[state]),
+            key=lambda state: (-counts[state], state),
+        )
         own = tuple(ranked[:largest])
 
         def share(states: tuple[str, ...], *, exclude: bool = False) -> Vaers:
             return self.model_copy(update={"only": States(states=states, exclude=exclude)})
 
         pieces = [Piece(state, share((state,)), counts[state]) for state in own]
-        others = blank + sum(counts[state] for state in ranked[largest:])
-        if others:
-            pieces.append(Piece(rest, share(own, exclude=True), others))
+        others = [number for state, number in counts.items() if state not in own]
+        if others:  # also where all of them are held out: nobody is lost
+            pieces.append(Piece(rest, share(own, exclude=True), sum(others)))
         return pieces
 
     def rows(self, root: Path, year: int) -> Iterator[Record]:
@@ -195,8 +197,8 @@ def _training_reports(source: Vaers, root: Path, state: str) -> tuple[tuple[str,
     counts: Counter[str] = Counter()
     for year in source.years:
         for row in source.rows(root, year):
-            if source.part_of(row) in (None, "train") and row["SYMPTOM_TEXT"].strip():
-                counts[_state(row)] += 1
+            trains = source.part_of(row) in (None, "train") and row["SYMPTOM_TEXT"].strip()
+            counts[_state(row)] += bool(trains)
     return tuple(counts.items())
 
 
