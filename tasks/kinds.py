@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from privacy.spec import Registry
+from tasks.adverse_event import AdverseEvent
 from tasks.charlson import Charlson
 from tasks.claim_denial import ClaimDenial
 from tasks.flag import Flag
@@ -25,6 +26,7 @@ TASKS: Registry[Task] = Registry(
     LengthOfStay,
     Charlson,
     ClaimDenial,
+    AdverseEvent,
     Flag,
 )
 

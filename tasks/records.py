@@ -9,9 +9,11 @@ from typing import Literal, NamedTuple
 
 Part = Literal["train", "tune", "heldout"]
 
-System = Literal["icd-10-cm", "icd-10-pcs", "icd-9-cm", "icd-9-cm-procedures", "snomed-ct"]
+System = Literal[
+    "icd-10-cm", "icd-10-pcs", "icd-9-cm", "icd-9-cm-procedures", "snomed-ct", "meddra-term"
+]
 """A coding system. ICD-9-CM's volume 3 stands apart: `38.93` is a procedure there, and its
-diagnoses begin at `001`."""
+diagnoses begin at `001`. `meddra-term` is the name of a term of MedDRA, not its number."""
 
 
 class Code(NamedTuple):

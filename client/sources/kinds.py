@@ -12,6 +12,7 @@ from client.sources.omop import Omop
 from client.sources.source import Source
 from client.sources.synthetic.source import SyntheticSource
 from client.sources.tabular import Csv, Parquet
+from client.sources.vaers import Vaers
 from privacy.spec import Registry
 
 SOURCES: Registry[Source] = Registry(
@@ -24,6 +25,7 @@ SOURCES: Registry[Source] = Registry(
     MimicIV,
     Omop,
     Fhir,
+    Vaers,
     SyntheticSource,
 )
 

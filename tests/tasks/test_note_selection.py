@@ -210,3 +210,24 @@ def test_the_view_reads_the_sections_not_the_summary():
     counted(replace(AT_ADMISSION, view=view), summary(timedelta(days=4)))
     assert len(seen) == 1
     assert "LATER" not in seen[0]
+
+
+def viewed(*texts: str) -> list[str]:
+    """What is read of notes by a view that cuts `x` and drops what holds `gone`, newest first."""
+
+    def view(text: str) -> str | None:
+        return None if "gone" in text else text.replace("x", "")
+
+    found = [Note(START + timedelta(hours=n), "note", text) for n, text in enumerate(texts)]
+    label = Label(START + timedelta(hours=len(texts) - 1), frozenset(), view=view)
+    later = Note(label.at + timedelta(hours=1), "note", "gone")
+    return [note.text for note in selected([*found, later], label)]
+
+
+def test_a_view_cuts_and_leaves_out_what_is_empty():
+    assert viewed("axa", "x", "b", " x ") == ["b", "aa"]
+
+
+def test_a_view_may_drop_a_label_by_the_notes_that_it_reads_and_no_others():
+    assert viewed("a", "gone", "b") == []
+    assert viewed("a", "b") == ["b", "a"]
