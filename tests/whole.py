@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ import tomli_w
 from builders import patient, study_table
 from deployment import Daemon, environment, fedward, until
 from federation import ROOT, free_port
+from hospital_sources import Write, as_jsonl
 
 from client.site import Site
 from privacy import accounting
@@ -113,12 +114,14 @@ class Whole:
         folder: Everything is below it.
         mlflow: Its server, or None for a file.
         names: Of the sites.
+        sources: How a site has its patients; as JSON lines where nothing is said.
         daemons: By name: `coordinator` and the sites.
     """
 
     folder: Path
     mlflow: MlflowServer | None = None
     names: tuple[str, ...] = NAMES
+    sources: Mapping[str, Write] = field(default_factory=dict)
     daemons: dict[str, Daemon] = field(default_factory=dict)
 
     @property
@@ -147,12 +150,13 @@ class Whole:
 
     def make_site(self, name: str, *, epsilon: float = 20, **changes: Any) -> None:
         """Makes a site with patients of its own."""
-        notes = self.folder / f"{name}.jsonl"
-        numbers = PATIENTS.get(name, range(200, 240))
-        notes.write_text("".join(json.dumps(patient(number)) + "\n" for number in numbers))
+        data = self.folder / f"data-of-{name}"
+        data.mkdir()
+        lines = [patient(number) for number in PATIENTS.get(name, range(200, 240))]
+        table = self.sources.get(name, as_jsonl)(lines, data)
         flags = {
             "--name": name, "--superlink": self.config.reached_at,
-            "--ca": self.config.at(self.config.ca), "--source": "jsonl", "--path": notes,
+            "--ca": self.config.at(self.config.ca), "--source-table": table,
             "--declared-patients": 40, "--epsilon": epsilon, "--port": free_port(),
             "--monitor-port": free_port(),
         }  # fmt: skip
@@ -356,10 +360,16 @@ def once(whole: Whole, study: Path, outcome: dict[str, Any], **more: dict[int, i
 
 @contextlib.contextmanager
 def deployed(
-    folder: Path, *, names: tuple[str, ...] = NAMES, mlflow: bool = True, **changes: Any
+    folder: Path,
+    *,
+    names: tuple[str, ...] = NAMES,
+    sources: Mapping[str, Write] | None = None,
+    mlflow: bool = True,
+    **changes: Any,
 ) -> Iterator[Whole]:
     """A deployment that runs; ended whatever happens."""
-    whole = Whole(folder, MlflowServer(folder / "mlflow") if mlflow else None, names)
+    server = MlflowServer(folder / "mlflow") if mlflow else None
+    whole = Whole(folder, server, names, sources or {})
     try:
         whole.make(**changes)
         whole.start()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole import MARKS, NAMES, Watched, Whole, deployed
+from hospital_sources import as_fhir, as_omop
+from whole import MARKS, NAMES, PATIENTS, Watched, Whole, deployed
 
 from experiments.simulate.in_process import FIRST_NODE_ID, InProcessGrid, _identity
 from server.checkpoint import load_weights
@@ -23,11 +24,27 @@ pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Iterator[Whole]:
-    """Sites that also train without privacy, if somebody approves it."""
+def whole(tmp_path_factory, postgres_server) -> Iterator[Whole]:
+    """Three hospitals whose patients stand in three kinds of source; they also train without
+    privacy, if somebody approves it.
+    """
     changes = {"epsilon": float("inf"), "mechanisms": '["dp-sgd", "off"]'}
-    with deployed(tmp_path_factory.mktemp("whole"), **changes) as made:
+    sources = {"birch": as_omop(postgres_server, "birch"), "cedar": as_fhir}
+    with deployed(tmp_path_factory.mktemp("whole"), sources=sources, **changes) as made:
         yield made
+
+
+def test_each_hospital_reads_another_kind_of_source_and_all_of_it(whole):
+    """`site check` counts what `hospital_sources` wrote; a count below ten reads few."""
+    assert [whole.site(name).source.kind for name in NAMES] == ["jsonl", "omop", "fhir"]
+    for name in NAMES:
+        number = len(PATIENTS[name])
+        said = whole.typed("site", "check", "--site", whole.site_file(name)).stdout
+        assert f"{number} patients, about " in said
+        assert f"{number} stays, begun 2024 to 2024" in said
+        assert f"notes by kind: {number} discharge" in said
+        assert f"codes by system: {2 * number} icd-10-cm" in said
+        assert "for readmission: " in said
 
 
 def in_process(study: Study, sites: list[Path], folder: Path) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""docs/sources.md and docs/tasks.md: every kind, every key, and examples that are read."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from client.sources.jsonl import Jsonl
+from client.sources.kinds import SOURCES
+from client.sources.source import Attrition
+from tasks.kinds import TASKS
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {"sources.md": SOURCES, "tasks.md": TASKS}
+KINDS = [
+    pytest.param(page, kind, id=kind) for page, registry in PAGES.items() for kind in registry._ours
+]
+
+
+def section(page: str, kind: str) -> str:
+    """What stands under a kind's heading."""
+    text = (DOCS / page).read_text("utf-8")
+    found = re.search(rf"^## {re.escape(kind)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no heading {kind}"
+    return found[1]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("page", "kind"), KINDS)
+def test_every_kind_has_an_example_that_is_read(page, kind):
+    examples = blocks(section(page, kind), "toml")
+    assert examples
+    for example in examples:
+        made = PAGES[page].parse(tomllib.loads(example))
+        assert made.kind == kind
+
+
+@pytest.mark.parametrize(("page", "kind"), KINDS)
+def test_every_key_is_named(page, kind):
+    text = (DOCS / page).read_text("utf-8")
+    keys = PAGES[page].kinds()[kind].model_fields
+    named = r"`{0}\b|^\[?{0}\b|\b{0} = "
+    assert not [key for key in keys if not re.search(named.format(key), text, re.MULTILINE)]
+
+
+def test_the_line_of_a_patient_is_read(tmp_path):
+    [line] = blocks(section("sources.md", "jsonl"), "json")
+    (tmp_path / "p.jsonl").write_text(json.dumps(json.loads(line)), "utf-8")
+    attrition = Attrition()
+    [patient] = Jsonl(paths=("p.jsonl",)).patients(root=tmp_path, attrition=attrition)
+    assert patient.deaths_known
+    assert patient.stays[0].facts == {"ward": "medical"}
+    assert not attrition.counts
