@@ -125,10 +125,15 @@ POLICY_REST = """
 """
 SPLIT = """
 # Shares of patients that choose the threshold, and that score a study; the others are trained on.
+# Instead of by a keyed hash of the id, patients may be divided by a CSV file with the columns id
+# and part (`file`), or held out from a day on (`before`), by the first or last stay (`by`).
 # Change it only before the first study.
 [split]
 # tune = 0.15
 # heldout = 0.15
+# file = "parts.csv"
+# before = 2024-01-01
+# by = "first"
 """
 ENCODERS = """
 # How this machine runs encoders. `hub` lets it download models from the Hugging Face hub.

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from client.site import Site
+from experiments.columns import Columns, columns
 from experiments.simulate.result import Engine, Final, Result
 from privacy import accounting
 from tasks.metrics import Metrics
@@ -41,7 +42,8 @@ class Terminal:
         )
         self._tasks: dict[str, Any] = {}
         self._live: Live | None = None
-        self._table = _rounds_table()
+        self._columns = columns(0)
+        self._table = _rounds_table(self._columns)
         self._sites: list[str] = []
         self._done = 0
 
@@ -55,6 +57,8 @@ class Terminal:
     def study(self, study: Study, sites: list[Site], engine: Engine) -> None:
         """See `Screen.study`."""
         self._rounds = study.rounds
+        self._columns = columns(len(study.outputs))
+        self._table = _rounds_table(self._columns)
         self.console.print(
             f"[bold]{study.name}[/]  {len(sites)} sites, {study.task.kind} with "
             f"{len(study.outputs)} outputs, head {study.head.kind}, encoder {study.encoder.kind}, "
@@ -113,7 +117,7 @@ class Terminal:
                 description=f"round {event['round']} of {self._rounds}: {event['site']}",
             )
         elif kind == "round":
-            self._table.add_row(*_round_row(event))
+            self._table.add_row(*_round_row(event, self._columns))
         elif kind == "end" and self._live is not None:
             self._live.update(self._table)
             self.close()
@@ -132,8 +136,8 @@ class Terminal:
 
     def result(self, result: Result, places: Places) -> None:
         """See `Screen.result`."""
-        self.console.print(_hospitals_table(result))
-        self.console.print(_headline(result))
+        self.console.print(_hospitals_table(result, self._columns))
+        self.console.print(_headline(result, self._columns))
         self.console.print(
             "\nrounds, parameters and every site's metrics in the browser:", style="bold"
         )
@@ -204,21 +208,20 @@ def _sites_table(left_out: Mapping[str, Mapping[str, int]]) -> Table:
     return table
 
 
-def _rounds_table() -> Table:
+def _rounds_table(shown: Columns) -> Table:
     table = plain_table("rounds, from what left the sites; epsilon is the worst site's")
-    for name in ("round", "micro-F1", "macro-F1", "MAP", "P@8", "AUPRC", "epsilon"):
+    for name in ("round", *(name for name, _ in shown), "epsilon"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("down", "up", "s"):
         table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
-def _round_row(event: Mapping[str, Any]) -> list[str]:
+def _round_row(event: Mapping[str, Any], shown: Columns) -> list[str]:
     found = event["metrics"]
-    names = ("micro_f1", "macro_f1", "map", "p_at_8", "auprc")
     return [
         "start" if event["number"] == 0 else str(event["number"]),
-        *(number_text(found[name]) for name in names),
+        *(number_text(found[key]) for _, key in shown),
         epsilon_text(event["epsilon"]),
         size_text(event["bytes_down"]),
         size_text(event["bytes_up"]),
@@ -226,8 +229,9 @@ def _round_row(event: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _hospitals_table(result: Result) -> Table:
-    table = plain_table("each hospital, on its own held-out patients: micro-F1/macro-F1/MAP")
+def _hospitals_table(result: Result, shown: Columns) -> Table:
+    named = "/".join(name for name, _ in shown[:3])
+    table = plain_table(f"each hospital, on its own held-out patients: {named}")
     table.caption = (
         "size: training patients, as declared; held: patients held out. Alone and pooled train "
         "without privacy and keep their best round; the federation keeps its last. Green: "
@@ -246,9 +250,9 @@ def _hospitals_table(result: Result) -> Table:
         table.add_row(
             site.name,
             f"{site.declared_patients}/{site.federated.patients}",
-            _three(site.local),
-            Text(_three(site.federated), style="bold green" if better else ""),
-            _three(site.pooled),
+            _three(site.local, shown),
+            Text(_three(site.federated, shown), style="bold green" if better else ""),
+            _three(site.pooled, shown),
             epsilon_text(site.epsilon),
         )
     return table
@@ -264,19 +268,19 @@ def epsilon_text(value: float | None) -> str:
     return "∞" if value is None else f"{value:.2f}"
 
 
-def _headline(result: Result) -> str:
+def _headline(result: Result, shown: Columns) -> str:
     final = result.final
-    said = [f"federated: {_five(final)}"]
+    said = [f"federated: {_all(final, shown)}"]
     interval = result.intervals.get("federated", {})
-    shown = [f"{name} {_between(interval[key])}" for name, key in _SHOWN if key in interval]
-    if shown:
-        said.append(f"           95% over patients: {', '.join(shown)}")
-    if len(result.detail.outputs) == 1 or final.accuracy is not None:
-        said.append(f"           {_outcome(final, interval)}")
+    between = [f"{name} {_between(interval[key])}" for name, key in shown if key in interval]
+    if between:
+        said.append(f"           95% over patients: {', '.join(between)}")
+    if final.accuracy is not None:
+        said.append(f"           {_classes(final, interval)}")
     if result.local is not None:
-        said.append(f"alone:     {_five(result.local)} (mean)")
+        said.append(f"alone:     {_all(result.local, shown)} (mean)")
     if result.pooled is not None:
-        said.append(f"pooled:    {_five(result.pooled)}")
+        said.append(f"pooled:    {_all(result.pooled, shown)}")
     said.append(
         "privacy was off"
         if final.epsilon is None
@@ -285,40 +289,27 @@ def _headline(result: Result) -> str:
     return "\n".join(said)
 
 
-def _five(of: Final | Metrics) -> str:
-    return (
-        f"micro-F1 {number_text(of.micro_f1)}, macro-F1 {number_text(of.macro_f1)}, "
-        f"MAP {number_text(of.map)}, P@8 {number_text(of.p_at_8)}, AUPRC {number_text(of.auprc)}"
-    )
-
-
-_SHOWN = (("micro-F1", "micro_f1"), ("macro-F1", "macro_f1"), ("MAP", "map"))
+def _all(of: Final | Metrics, shown: Columns) -> str:
+    return ", ".join(f"{name} {number_text(getattr(of, key))}" for name, key in shown)
 
 
 def _between(interval: tuple[float, float]) -> str:
     return "-".join(number_text(value) for value in interval)
 
 
-def _outcome(final: Final, intervals: Mapping[str, tuple[float, float]]) -> str:
+def _classes(final: Final, intervals: Mapping[str, tuple[float, float]]) -> str:
     """What is asked of a task with one output, or one of several classes."""
     said = []
-    for name, key in (
-        ("AUROC", "auroc"),
-        ("AUPRC", "auprc"),
-        ("accuracy", "accuracy"),
-        ("balanced", "balanced_accuracy"),
-    ):
+    for name, key in (("accuracy", "accuracy"), ("balanced accuracy", "balanced_accuracy")):
         between = f" ({_between(intervals[key])})" if key in intervals else ""
         said.append(f"{name} {number_text(getattr(final, key))}{between}")
     return ", ".join(said)
 
 
-def _three(metrics: Metrics | None) -> str:
+def _three(metrics: Metrics | None, shown: Columns) -> str:
     if metrics is None:
         return "-"
-    return "/".join(
-        number_text(value) for value in (metrics.micro_f1, metrics.macro_f1, metrics.map)
-    )
+    return "/".join(number_text(getattr(metrics, key)) for _, key in shown[:3])
 
 
 def number_text(value: float | None) -> str:

@@ -76,6 +76,8 @@ class Final(Spec):
     p_at_8: float | None
     auprc: float | None
     auroc: float | None
+    auroc_macro: float | None
+    auprc_macro: float | None
     accuracy: float | None
     balanced_accuracy: float | None
     epsilon: Epsilon

@@ -149,9 +149,10 @@ def _watch(config: ServerConfig, folder: Path, number: int, json: Path | None) -
 
     from experiments.study.display import Lines, print_outcome
     from experiments.study.run import StudyStopped, follow
+    from server.deployment import runs
 
     console = Console()
-    lines = Lines(console)
+    lines = Lines(console, outputs=len(runs.read_study(folder).outputs))
     try:
         outcome = follow(config, folder, number, lines)
     except StudyStopped as error:

@@ -12,25 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from experiments.columns import columns
 from experiments.simulate.display import epsilon_text, number_text, plain_table
 from experiments.study.run import Outcome
 from server.deployment.runs import Progress as Came
-
-METRICS = {
-    "micro_f1": "micro-F1",
-    "macro_f1": "macro-F1",
-    "map": "MAP",
-    "p_at_8": "P@8",
-    "auprc": "AUPRC",
-}
-_HEAD = "".join(f"{name:>9}" for name in ("round", *METRICS.values(), "epsilon", "sites", "s"))
 
 
 class Lines:
     """A `Watcher` that prints a line for each event, above a bar where there is a terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, outputs: int) -> None:
         self._console = console
+        self._columns = columns(outputs)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -69,12 +62,13 @@ class Lines:
 
     def _round(self, event: Mapping[str, Any]) -> None:
         if not self._headed:
-            self._print(Text(_HEAD, style="bold"))
+            head = ("round", *(name for name, _ in self._columns), "epsilon", "sites", "s")
+            self._print(Text("".join(f"{name:>9}" for name in head), style="bold"))
             self._headed = True
         self._bar.update(self._task, completed=event["number"])
         cells = [
             "start" if event["number"] == 0 else str(event["number"]),
-            *(number_text(event["metrics"][name]) for name in METRICS),
+            *(number_text(event["metrics"][key]) for _, key in self._columns),
             epsilon_text(event["epsilon"]),
             str(len(event["sites"])),
             f"{event['seconds']:.1f}",

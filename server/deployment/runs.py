@@ -148,6 +148,11 @@ def read_launch(folder: Path) -> Launch:
     return Launch.model_validate_json((folder / LAUNCH).read_bytes())
 
 
+def read_study(folder: Path) -> Study:
+    """The study of a run."""
+    return Study.model_validate_json((folder / STUDY).read_bytes())
+
+
 def runs(config: ServerConfig) -> Iterator[Path]:
     """The folders of all runs, oldest first."""
     found = [path.parent for path in config.at(config.runs).glob(f"*/{LAUNCH}")]
@@ -167,7 +172,7 @@ def progress(folder: Path) -> Progress:
         study=launched.study,
         digest=launched.digest,
         began=began.isoformat(timespec="seconds"),
-        rounds=starts[-1]["rounds"] if starts else _rounds(folder),
+        rounds=starts[-1]["rounds"] if starts else read_study(folder).rounds,
         done=max(done, default=0),
         sites=tuple(dict.fromkeys(event["site"] for event in events if event["event"] == "site")),
         state=state,
@@ -219,7 +224,3 @@ def _state(folder: Path, events: list[dict[str, Any]]) -> tuple[State, str | Non
     if (folder / STOPPED).exists():
         return "stopped", "by fedward study stop"
     return ("broken off" if last else "submitted"), None
-
-
-def _rounds(folder: Path) -> int:
-    return Study.model_validate_json((folder / STUDY).read_bytes()).rounds

@@ -71,6 +71,8 @@ def test_a_simulation_ends_with_the_result_that_is_promised(study_file, tmp_path
         "p_at_8",
         "auprc",
         "auroc",
+        "auroc_macro",
+        "auprc_macro",
         "accuracy",
         "balanced_accuracy",
         "epsilon",
