@@ -39,6 +39,7 @@ class NewSite:
         mark: See `Site.mark`.
         port: See `Coordinator.port`.
         monitor: See `Coordinator.monitor`.
+        data: See `Site.data`.
     """
 
     name: str
@@ -51,6 +52,7 @@ class NewSite:
     mark: Path = Path("mark/high-water.sqlite")
     port: int = 9094
     monitor: int = 9095
+    data: Path = Path()
 
     def table(self) -> dict[str, Any]:
         """What is set in site.toml, as a table."""
@@ -58,6 +60,7 @@ class NewSite:
             "name": self.name,
             "declared_patients": self.declared_patients,
             "mark": str(self.mark),
+            "data": str(self.data),
             "source": self.source,
             "coordinator": {
                 "superlink": self.superlink,

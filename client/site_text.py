@@ -43,9 +43,9 @@ FILES = """
 # cohorts = "cohorts"
 # withdrawn = "withdrawn.txt"
 # parts = "parts.txt"
-
+"""
+DATA = """
 # Where relative paths of the source start.
-# data = "."
 """
 SOURCE = """
 # Where the patients come from; opened to read, never written.
@@ -151,8 +151,8 @@ def site_text(table: Mapping[str, Any]) -> str:
     """The text of site.toml.
 
     Args:
-        table: Keys `name`, `declared_patients`, `mark`, and the tables `source`, `coordinator`
-            (`superlink`, `port`, `monitor`) and `policy` (`lifetime`).
+        table: Keys `name`, `declared_patients`, `mark`, `data`, and the tables `source`,
+            `coordinator` (`superlink`, `port`, `monitor`) and `policy` (`lifetime`).
     """
     coordinator, lifetime = table["coordinator"], table["policy"]["lifetime"]
     inline = ", ".join(_lines(lifetime).splitlines())
@@ -162,6 +162,7 @@ def site_text(table: Mapping[str, Any]) -> str:
             DECLARED + _lines(table, "declared_patients"),
             DATASET + _lines(table, "mark"),
             FILES,
+            DATA + _lines(table, "data"),
             SOURCE + tomli_w.dumps({"source": table["source"]}),
             COORDINATOR + _lines(coordinator, "superlink"),
             COORDINATOR_REST + _lines(coordinator, "port"),

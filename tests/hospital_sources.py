@@ -24,13 +24,13 @@ Write = Callable[[list[Line], Path], Path]
 def as_jsonl(lines: list[Line], folder: Path) -> Path:
     """JSON lines."""
     (folder / "notes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return _table(folder, kind="jsonl", paths=[str(folder / "notes.jsonl")])
+    return _table(folder, {"kind": "jsonl", "paths": [str(folder / "notes.jsonl")]})
 
 
 def as_fhir(lines: list[Line], folder: Path) -> Path:
     """A bulk export."""
     write_fhir(_patients(lines, folder), folder / "export")
-    return _table(folder, kind="fhir", folder=str(folder / "export"))
+    return _table(folder, {"kind": "fhir", "folder": str(folder / "export")})
 
 
 def as_omop(server: Server, database: str) -> Write:
@@ -42,7 +42,7 @@ def as_omop(server: Server, database: str) -> Write:
         password.touch(0o600)
         password.write_text(server.password + "\n")
         url = server.readable(database)
-        return _table(folder, **READ_BACK, url=url, password_file=str(password))
+        return _table(folder, READ_BACK | {"url": url, "password_file": str(password)})
 
     return write
 
@@ -53,7 +53,7 @@ def _patients(lines: list[Line], folder: Path) -> list[Patient]:
     return list(source.patients(root=folder, attrition=Attrition()))
 
 
-def _table(folder: Path, **keys: Any) -> Path:
+def _table(folder: Path, keys: dict[str, Any]) -> Path:
     path = folder / "source.toml"
     path.write_text(tomli_w.dumps({"source": keys}))
     return path

@@ -33,7 +33,9 @@ PATIENT_DIED = 4216643
 
 
 class Omop(Source):
-    """NOTE, VISIT_OCCURRENCE, CONDITION_OCCURRENCE, PROCEDURE_OCCURRENCE, DEATH, PERSON and
+    """OMOP CDM 5.4 in PostgreSQL.
+
+    Read are NOTE, VISIT_OCCURRENCE, CONDITION_OCCURRENCE, PROCEDURE_OCCURRENCE, DEATH, PERSON and
     OBSERVATION_PERIOD, as of one moment: a read-only transaction that lasts as long as the
     reading. The user needs SELECT on them and on CONCEPT, and on nothing else.
 

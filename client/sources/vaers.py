@@ -60,7 +60,9 @@ class States(Spec):
 
 
 class Vaers(Source):
-    """`1990VAERSData.zip` and the like as https://vaers.hhs.gov/data/datasets.html gives them out;
+    """Reports of the Vaccine Adverse Event Reporting System, in the zips that CDC gives out.
+
+    `1990VAERSData.zip` and the like as https://vaers.hhs.gov/data/datasets.html gives them out;
     of each zip `1990VAERSDATA.csv` and `1990VAERSSYMPTOMS.csv` are read.
 
     A report is a patient: nothing in the files says which reports tell of the same person. It has

@@ -46,8 +46,8 @@ def kinds(
     with in_one_line():
         for name in [seam] if seam is not None else list(SeamName):
             for kind, cls in _registry(name).kinds().items():
-                rows.append({"seam": name.value, "kind": kind, "what": _first_line(cls),
-                             "from": cls.__module__.partition(".")[0]})  # fmt: skip
+                rows.append({"seam": name.value, "kind": kind, "what": _first_sentence(cls),
+                             "from": _package(cls)})  # fmt: skip
     table = Table("seam", "kind", "what it is", "package")
     for row in rows:
         table.add_row(row["seam"], row["kind"], row["what"], row["from"])
@@ -141,5 +141,11 @@ def _registry(seam: SeamName) -> Registry[Any]:
     return registries[seam]
 
 
-def _first_line(cls: type[Kind]) -> str:
-    return (cls.__doc__ or "").strip().partition("\n")[0]
+def _first_sentence(cls: type[Kind]) -> str:
+    paragraph = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+    return paragraph.partition(". ")[0].rstrip(".")
+
+
+def _package(cls: type[Kind]) -> str:
+    root = cls.__module__.partition(".")[0]
+    return "fedward" if root in {"client", "embeddings", "privacy", "tasks"} else root

@@ -40,9 +40,12 @@ def init(  # noqa: PLR0917 - typer passes them by name
     source_table: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file with the keys of [source], kind among them; see docs/sources.md. "
-            "Relative paths in it start at the site's folder."
+            help="TOML file with the keys of [source], kind among them; see docs/sources.md."
         ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where relative paths of that table start; else the site's folder."),
     ] = None,
     path: Annotated[
         list[Path] | None, typer.Option(help="A file of JSON lines; may be repeated.")
@@ -100,6 +103,7 @@ def init(  # noqa: PLR0917 - typer passes them by name
             declared_patients=declared,
             epsilon=epsilon,
             delta=delta,
+            data=Path() if data is None else data.absolute(),
             mark=mark if mark == Path("mark/high-water.sqlite") else mark.absolute(),
             port=port,
             monitor=monitor_port,

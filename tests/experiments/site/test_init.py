@@ -93,8 +93,9 @@ def test_a_source_of_any_kind_comes_from_a_table(tmp_path, flags):
     del flags["--path"], flags["--source"]
     file = tmp_path / "source.toml"
     file.write_text('[source]\nkind = "synthetic"\nhospital = "Ash"\npatient_count = 7\n')
-    shown = init(tmp_path / "ash", flags | {"--source-table": str(file)})
+    shown = init(tmp_path / "ash", flags | {"--source-table": str(file), "--data": str(tmp_path)})
     assert shown.exit_code == 0, shown.stderr
+    assert Site.read(tmp_path / "ash" / "site.toml").data == tmp_path
     assert Site.read(tmp_path / "ash" / "site.toml").source.patient_count == 7
     other = init(tmp_path / "b", flags | {"--source-table": str(file), "--source": "jsonl"})
     assert "its kind is not jsonl" in other.stderr
