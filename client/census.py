@@ -19,6 +19,9 @@ from tasks.records import Patient
 from tasks.task import Task, notes_for
 
 KEPT = "stays kept"
+OTHER = "of other kinds"
+MOST_KINDS = 1000
+"""Kinds of notes that are told apart: a wrong column may have a kind for each note."""
 
 Count = int | None
 """None: at least one, and fewer than the floor; or hidden so that no other can be computed."""
@@ -42,7 +45,7 @@ class Census(Spec):
     Attributes:
         patients: Those with notes.
         stays: Of them.
-        notes: By kind.
+        notes: By kind; kinds of few notes are not named, because a wrong column may hold names.
         codes: By system.
         years: First and last year in which at least `floor` stays began; None where there is none.
         tasks: What each task would take.
@@ -83,7 +86,9 @@ class Taking:
         for patient in patients:
             self._patients += 1
             self._stays += len(patient.stays)
-            self._notes.update(note.kind for note in patient.notes)
+            for note in patient.notes:
+                known = note.kind in self._notes or len(self._notes) < MOST_KINDS
+                self._notes[note.kind if known else OTHER] += 1
             for stay in patient.stays:
                 self._codes.update(code.system for code in stay.codes)
                 self._years[stay.admitted.year] += 1
@@ -102,11 +107,11 @@ class Taking:
         return Census(
             patients=hidden(self._patients, floor),
             stays=hidden(self._stays, floor),
-            notes=shares(self._notes, floor),
+            notes=_kinds(self._notes, floor),
             codes=shares(self._codes, floor),
             years=(years[0], years[-1]) if years else None,
             tasks=tuple(
-                TaskCensus(kind=name, counts=shares(found.counts, floor))
+                TaskCensus(kind=name, counts=_parted(found.counts, floor))
                 for name, found in self._attrition.items()
             ),
             left_out={rule: hidden(number, floor) for rule, number in attrition.counts.items()},
@@ -117,10 +122,8 @@ class Taking:
     @staticmethod
     def _ask(task: Task, patient: Patient, attrition: Attrition) -> None:
         for label in task.labels(patient, attrition.add):
-            if notes_for(patient, label):
+            if notes_for(patient, label, attrition.add):
                 attrition.add(KEPT)
-            else:
-                attrition.add("stays without notes by the prediction time")
 
 
 def askable() -> dict[str, Task]:
@@ -141,6 +144,32 @@ def hidden(number: int, floor: int) -> Count:
     (0, None, 10, 1)
     """
     return None if 0 < number < floor else number
+
+
+def roughly(number: int, floor: int) -> Count:
+    """A count as a multiple of the floor, so that the rest of a total is none of its own.
+
+    >>> roughly(0, 10), roughly(4, 10), roughly(76, 10), roughly(76, 0)
+    (0, None, 80, 76)
+    """
+    if floor <= 1 or hidden(number, floor) is None:
+        return hidden(number, floor)
+    return round(number / floor) * floor
+
+
+def _kinds(counts: Mapping[str, int], floor: int) -> dict[str, Count]:
+    """Kinds of notes; those of few notes together, without their names."""
+    named = {kind: number for kind, number in counts.items() if number >= floor and kind != OTHER}
+    rest = sum(counts.values()) - sum(named.values())
+    return shares(named | ({OTHER: rest} if rest else {}), floor)
+
+
+def _parted(counts: Mapping[str, int], floor: int) -> dict[str, Count]:
+    """What became of the stays, which adds up to all of them, and then what was only noticed."""
+    parts = {rule: n for rule, n in counts.items()
+             if rule.startswith("stays") and not rule.endswith("(kept)")}  # fmt: skip
+    noticed = {rule: hidden(n, floor) for rule, n in counts.items() if rule not in parts}
+    return shares(parts, floor) | noticed
 
 
 def shares(counts: Mapping[str, int], floor: int) -> dict[str, Count]:

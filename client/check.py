@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from client.census import Census, Count, Taking, askable
+from client.census import Census, Count, Taking, askable, roughly
 from client.connection import proxy_of, trouble
 from client.promises import heldout_share, shown
 from client.site import Site
@@ -84,6 +84,9 @@ def check(
                 yield Finding(what=what, state=state, said=said)
         except (SiteError, OSError, ValueError) as error:
             yield Finding(what=what, state="wrong", said=str(error))
+        except Exception as error:  # noqa: BLE001 - its text may hold a patient's words
+            said = f"a mistake of the program itself ({type(error).__name__}); report it"
+            yield Finding(what=what, state="wrong", said=said)
 
 
 Found = Iterator[tuple[State, str]]
@@ -122,14 +125,16 @@ def _source(look: _Look) -> Found:
         return
     yield "ok", f"split: {site.split.said(root)}"
     without = f", {len(gone):,} of any source withdrawn" if gone else ""
-    yield "ok", f"{total:,} patients, about {training:,} to train on{without}"
-    yield from _counts(taking.done(attrition, floor=site.policy.smallest_count))
+    census = taking.done(attrition, floor=site.policy.smallest_count)
+    about = _said(roughly(training, census.floor))
+    yield "ok", f"{_said(census.patients)} patients, about {about} to train on{without}"
+    yield from _counts(census)
     declared = site.declared_patients
     if abs(declared - training) > FAR_OFF * max(training, 1):
         yield (
             "warning",
             (
-                f"declared_patients is {declared:,}, far from the {training:,} to train on: "
+                f"declared_patients is {declared:,}, far from the {about} to train on: "
                 "too low, and steps and their noise grow; too high, and less is learned. It is "
                 "public: change it by hand, rounded"
             ),
@@ -141,21 +146,22 @@ def _tasks(study: Study | None) -> dict[str, Task]:
     return asked | {kind: task for kind, task in askable().items() if kind not in asked}
 
 
-def _counts(census: Census) -> Found:
-    def said(count: Count) -> str:
-        return "few" if count is None else f"{count:,}"
+def _said(count: Count) -> str:
+    return "few" if count is None else f"{count:,}"
 
+
+def _counts(census: Census) -> Found:
     def listed(counts: dict[str, Count]) -> str:
-        return ", ".join(f"{said(count)} {name}" for name, count in counts.items()) or "none"
+        return ", ".join(f"{_said(count)} {name}" for name, count in counts.items()) or "none"
 
     begun = "" if census.years is None else f", begun {census.years[0]} to {census.years[1]}"
-    yield "ok", f"{said(census.stays)} stays{begun}"
+    yield "ok", f"{_said(census.stays)} stays{begun}"
     yield "ok", f"notes by kind: {listed(census.notes)}"
     yield "ok", f"codes by system: {listed(census.codes)}"
     for rule, count in census.left_out.items():
         where = f", first at {census.first[rule]}" if rule in census.first else ""
         kept = "" if "(kept)" in rule else "left out: "
-        yield "warning", f"{kept}{said(count)} {rule}{where}"
+        yield "warning", f"{kept}{_said(count)} {rule}{where}"
     for task in census.tasks:
         yield "ok", f"for {task.kind}: {listed(task.counts)}"
     if census.floor > 1:

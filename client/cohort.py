@@ -29,7 +29,7 @@ from client.withdrawn import keyed_hash, withdrawn
 from embeddings.encoder import Encoder, identity
 from embeddings.store import NOBODY, Key, VectorStore
 from embeddings.store_file import lock_file
-from privacy.errors import EncoderDiffers, SiteError
+from privacy.errors import EncoderDiffers, SiteError, SourceBroken
 from privacy.files import locked, replacing
 from tasks.bags import PatientBag
 from tasks.records import Part
@@ -259,6 +259,11 @@ def _write(
             missing.update(key for key in keys if key not in missing and key not in store)
             owned.update((key, chosen.patient) for key in keys)
             stays.append(Stay(keys, target))
+        if chosen.patient in given:
+            raise SourceBroken(
+                f"the source gives a patient twice, the second time as number {read}; each must "
+                "come once, with all stays and notes"
+            )
         cohort_file.write_member(file, Member(chosen.patient, chosen.part, tuple(stays)))
         if len(owned) >= OWNED_AT_A_TIME:
             store.own(owned, study=study.digest)

@@ -73,18 +73,21 @@ def exact(
 ) -> list[Tally]:
     """Every exact tally that may leave under a smallest count.
 
-    An output that fewer patients carry is left out of every tally of its part, totals
-    included: the coordinator chooses the weights, so it could make any total show it. Where
-    exactly one output is true of each stay, such a stay is left out whole: the others' sums
-    would tell of it. A group of a coarser level is left out where fewer patients have two of its
-    outputs at one stay: the group's sums and its outputs' would tell of them.
+    An output that fewer patients carry, or that fewer lack at some stay, is left out of every
+    tally of its part, totals included: the coordinator chooses the weights, so it could make any
+    total show it. Where exactly one output is true of each stay, such a stay is left out whole:
+    the others' sums would tell of it. A group of a coarser level is left out where fewer patients
+    have two of its outputs at one stay: the group's sums and its outputs' would tell of them.
     """
     found: list[Tally] = []
     exclusive = study.task.exclusive
     levels = rollups(study.task.rollups)
     for part, some in (("tune", tune), ("heldout", heldout)):
         carried = carriers(some, outputs=len(study.outputs))
-        shown = ~hidden_labels(carried, smallest=smallest)
+        without = lacking(some, outputs=len(study.outputs))
+        shown = ~(
+            hidden_labels(carried, smallest=smallest) | hidden_labels(without, smallest=smallest)
+        )
         patients = _told(some, shown) if exclusive else some
         if len(patients) < smallest or not shown.any():
             continue
@@ -149,6 +152,14 @@ def carriers(patients: Patients, *, outputs: int) -> NDArray[np.int64]:
     counts = np.zeros(outputs, np.int64)
     for patient in patients:
         counts[sorted({number for target in patient.targets for number in target})] += 1
+    return counts
+
+
+def lacking(patients: Patients, *, outputs: int) -> NDArray[np.int64]:
+    """How many patients have each output false at some stay, (L,)."""
+    counts = np.full(outputs, len(patients), np.int64)
+    for patient in patients:
+        counts[sorted(frozenset.intersection(*map(frozenset, patient.targets)))] -= 1
     return counts
 
 

@@ -8,11 +8,11 @@ of one stay together. The package `iterative-stratification` does the dealing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from privacy.spec import Spec
 from tasks.records import Part, Patient
@@ -32,6 +32,12 @@ class Stratified(Spec):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     tune: Annotated[float, Field(gt=0, lt=1)] = 0.11
     heldout: Annotated[float, Field(gt=0, lt=1)] = 0.16
+
+    @model_validator(mode="after")
+    def _trains(self) -> Self:
+        if self.tune + self.heldout >= 1:
+            raise ValueError("tune and heldout together must leave somebody to train on")
+        return self
 
 
 def true_outputs(patients: Iterable[Patient], task: Task) -> dict[str, frozenset[str]]:

@@ -40,7 +40,9 @@ def comorbidities(code: str, icd: Icd) -> frozenset[str]:
 def weights(weighting: Weighting) -> dict[str, int]:
     """What each disease weighs."""
     table: dict[str, dict[str, dict[str, int]]] = _tables().weights
-    return table["charlson_icd10_quan"][weighting]
+    found = table["charlson_icd10_quan"][weighting]
+    # Quan et al. 2011, Am J Epidemiol 173:676, table 2; the library has 2.
+    return found | {"aids": 4} if weighting == "quan" else found
 
 
 @cache

@@ -8,7 +8,7 @@ The words of a death are many: a relative may have died, a thought be of death, 
 | --- | --- |
 | `Patient expired on day 3.`, `Time of death: 04:12`, `Disposition: Expired`, an autopsy | cut |
 | `His father died of MI.`, `denies thoughts of death`, `dead space`, `expired drug` | kept |
-| `Father: died at 54` under the heading of the family history | kept |
+| `Died at 54: uncle`, `F died MI` under the heading of the family history | kept |
 | a note that calls itself a death note or summary | None |
 | a sentence to cut that is longer than 600 characters: nobody can say where it ends | None |
 | any other word of death | None |
@@ -17,6 +17,7 @@ The words of a death are many: a relative may have died, a thought be of death, 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Literal
 
@@ -35,17 +36,29 @@ _TITLED = re.compile(
 )
 _WORD = re.compile(
     r"\b(?:died|dies|dead|deaths?|deceased|expired|expires|demise|succumbed|dying"
-    r"|pass(?:ed|es|ing)\s+(?:peacefully|comfortably|quietly|away)|autops\w+|necropsy"
+    r"|(?:time|date|day|hour)\s+of\s+expiration"
+    r"|pass(?:ed|es|ing)?[\s-]+(?:peacefully|comfortably|quietly|away)|autops\w+|necropsy"
+    r"|(?:peacefully|comfortably|quietly)\s+passed|passed\s+in\s+(?:\w+\s+)?sleep"
+    r"|passed(?=\s+(?:(?:at|on|around)\s+\W{0,3}\d|(?:last|this)\s+\w|overnight|today|yesterday"
+    r"|soon|shortly|with\s+(?:\w+\s+)?family))|(?:he|she|patient|pt)\s+passed(?=\s*(?:[.;]|$))"
+    r"|(?:(?:(?:did|does|could)\s+)?(?:not|never)|didn['\u2019]?t)\s+survive[sd]?|(?:no\s+longer|not)\s+(?:alive|living)"
+    r"|fatal|fatally|fatality|(?:lost|losing)\s+(?:his|her|their)\s+life|(?:was|were|been)\s+killed"
+    r"|t\.?o\.?d(?=\W{0,4}\d)"
+    r"|(?:not|unable\s+to)\s+(?:be\s+)?(?:resuscitated?|revived?)"
     r"|post[\s-]?mortem|morgue|coroner|medical\s+examiner"
-    r"|pronounced(?=\s+(?:dead|deceased|expired|(?:at|on)\s+\W{0,3}\d|by\s))"
+    r"|pronounced(?=\s+(?:dead|deceased|expired|(?:at|on)\s+\W{0,3}\d|by\s|\W{0,3}\d\d?:?\d\d\b)"
+    r"|(?=:?\s*\W{0,3}\d\d?:\d\d))"
     r"|(?:resuscitat\w+|\bcode|acls|cpr)\b(?=[^.\n]{0,60}\b(?:unsuccessful|called\s+off|terminated"
     r"|ceased|futile))|(?:ceased|stopped)\s+(?:to\s+)?breath\w+)\b",
     _I,
 )
 _SURE = re.compile(
-    r"\b(?:time|date|hour|cause|manner)\s+of\s+(?:death|expiration)"
+    r"\b(?:time|date|day|hour|cause|manner)\s+of\s+(?:death|expiration)"
     r"|\bdeath\s+(?:certificate|note|summary|report|pronounc\w+)"
-    r"|\bpronounced\s+(?:dead|deceased|expired|at\b|on\b|by\b)"
+    r"|\bpronounced\s+(?:dead|deceased|expired|at\b|on\b|by\b|\W{0,3}\d)"
+    r"|\bt\.?o\.?d\b|\bfatal\s+(?:outcome|course|end|event|arrest)|\breviv"
+    r"|\bdeath\s+of\s+(?:the\s+|this\s+)?(?:patient|pt)\b"
+    r"|\b(?:led|leading|resulting|resulted)\s+(?:to|in)\s+(?:\w+\s+){0,2}death\b"
     r"|\b(?:disposition|condition|status|outcome)\b[^.]{0,40}?"
     r"\b(?:expired|deceased|dead|died|death)\b"
     r"|autops|necropsy|post[\s-]?mortem|\bmorgue|\bcoroner|\bmedical\s+examiner"
@@ -71,17 +84,31 @@ _KIN = (
     r"|sibling)s?(?:-in-law)?"
     r"|moms?|dads?|aunts?|uncles?|cousins?|nieces?|nephews?|husband|wife|spouse|partner|fianc[eé]e?"
     r"|boyfriend|girlfriend|twins?|relatives?|[mp]g[mf]|friends?|roommates?|neighbou?rs?|donor|fetus"
-    r"|dogs?|cats?|pets?|battery|phone|family(?=\s+(?:history|hx|h/o|members?))|fhx?"
+    r"|dogs?|cats?|pets?|battery|phone|family(?=\s+members?)"
 )
 # Who is told of a death, or stands by, has not died.
 _STANDS_BY = (
     r"patient|pt|he|she|notif\w+|called|inform\w+|told|aware|bedside|present|visit\w*|with|when"
     r"|after|before|that|decid\w+|agree\w*|request\w*|declin\w+|wish\w*|consent\w*|arriv\w*|care|withdr\w+"
     r"|\w*extubat\w+|transition\w*|cmo|comfort|hospice|goals|meeting|discuss\w*|spoke"
-    r"|subsequently|thereafter|then|later"
+    r"|subsequently|thereafter|then|later|her|him|until|found|held|room|said|says|state[sd]|report\w*"
+    r"|witness\w*|saw|brought|drove|took|overnight"
 )
 _KIN_BEFORE = re.compile(
-    rf"\b(?:{_KIN})\b(?:['\u2019]s?)?(?:(?!\b(?:{_STANDS_BY})\b)[^;]){{0,80}}$", _I
+    rf"\b(?:(?:{_KIN})\b(?:['\u2019]s?)?|(?:family\s+(?:history|hx|h/o)|fhx?)\b[^.;\n]{{0,20}}\b(?:of|for)\b)"
+    rf"(?:(?!\b(?:{_STANDS_BY})\b)[^;\n]){{0,80}}$",
+    _I,
+)
+# `Per daughter, expired`: who says it or is there has not died.
+_WITH_KIN = re.compile(rf"\b(?:with|per|by|to|via|from)\s+(?:\w+\s+){{0,2}}(?:{_KIN})\b", _I)
+# In a family history `F` and `M` are the parents; where it goes on with the stay, nobody knows.
+_RELATIVE = re.compile(
+    rf"\b(?:{_KIN})\b|(?:^|[:;,.(]|\band\b)\s*(?:[fm]|[gmp]?gf|[gmp]?gm|sibs?|bro|sis)\b", _I
+)
+_OF_THE_STAY = re.compile(
+    r"\b(?:patient|pt|he|she|notif\w*|bedside|present|inform\w*|called|aware|room|ed|er|icu|arriv\w*"
+    r"|admi\w*|hd|pod|day|overnight|cmo|comfort|hospice|arrest|pronounced|withdr\w*)\b",
+    _I,
 )
 _ANY_KIN = re.compile(rf"\b(?:{_KIN})\b", _I)
 _WHOSE = (
@@ -106,7 +133,13 @@ _HARMLESS = re.compile(
     r"|\b(?:cell|near|fetal|foetal|intrauterine|crib|tissue)[\s-]+(?:deaths?|demise)\b"
     r"|\b(?:thoughts?|fears?|afraid|scared|ideas?|ideation|preoccup\w+|worr\w+|anxi\w+|talk\w*)\s+"
     r"(?:of|about|with|that|for)\s+(?:\w+\s+){0,3}(?:deaths?|dead|dying)\b"
-    r"|\brisks?\b[^.;]{0,80}\b(?:deaths?|dying)\b"
+    r"|\brisks?\b(?:(?!\b(?:led|lead\w*|result\w*|caus\w*|until|then|discuss\w*|patient|pt|he|she|time"
+    r"|after|before|at|followed|unfortunately)\b)[^.;\n]){0,80}\b(?:deaths?|dying)\b"
+    r"(?!\s+(?:at|on)\s+\d|\s+of\s+(?:the\s+)?(?:patient|pt)\b)"
+    r"|\bdeath\s+risk\b|\bG\d+\s*P\d+[^.;\n]{0,60}\b(?:deaths?|demise)\b"
+    rf"|\b(?:{_KIN})\s+(?:with|w/|had|has)\s+(?:an?\s+)?"
+    r"(?:(?:sudden|early|cardiac|unexplained|premature)\s+){1,3}deaths?\b"
+    r"|\b(?:non|near|potentially)[\s-]*fatal\b"
     r"|\b(?:wish\w*|want\w*|better\s+off|rather)\s+(?:\w+\s+){0,4}dead\b"
     r"|\b(?:denie[sd]|denying)\s+(?:[\w,/]+\s+){0,8}(?:deaths?|dying|dead)\b"
     r"|\bno\s+(?:(?:known|family|history|hx|of|sudden|early|premature|unexplained|cardiac|other)\s+)"
@@ -119,9 +152,14 @@ _HARMLESS = re.compile(
     r"|\bdied\s+down\b",
     _I,
 )
+_TRADE = re.compile(
+    r"\b(?:retired|former|(?:works?|worked|working|employed)\s+(?:as|for))\s+(?:(?:an?|the)\s+)?"
+    r"(?:\w+\s+)?(?:coroner|medical\s+examiner)\b",
+    _I,
+)
 # No sentence ends with `Dr.` or `Mr. N.`
 _BREAK = re.compile(
-    r"(?<=[.!?;])(?<![DdMm][Rr]\.)(?<![Mm][Ss]\.)(?<![Mm][Rr][Ss]\.)(?<!\s[A-Z]\.)\s+"
+    r"(?<=[.!?;])(?<!\.[Dd]\.)(?<![DdMm][Rr]\.)(?<![Mm][Ss]\.)(?<![Mm][Rr][Ss]\.)(?<!\s[A-Z]\.)\s+"
     r"|\n[ \t]*\n|\n(?=[ \t]*(?:[-*#•]|\d+[.)]))|\n(?=[^\n:]{1,60}:)"
 )
 
@@ -137,14 +175,16 @@ def without_death(text: str) -> str | None:
         return None
     if not _WORD.search(text):
         return text
-    family = [part for part in sections(text) if part.name == "family history"]
+    family = [(part.start, part.end) for part in sections(text) if part.name == "family history"]
+    begins = [begin for begin, _ in family]
     kept = []
     for start, end in _sentences(text):
         sentence = text[start:end]
         found: set[str] = set()
         for word in _WORD.finditer(sentence):
             at = start + word.start()
-            of_family = any(part.start <= at < part.end for part in family)
+            nearest = bisect_right(begins, at) - 1
+            of_family = nearest >= 0 and at < family[nearest][1]
             told = _told(sentence, word, of_family=of_family)
             if told == "unclear" or (told == "told" and end - start > LONGEST_CUT):
                 return None
@@ -171,20 +211,29 @@ def _told(
     # Not the whole: a text without full stops is one sentence, however long.
     first, last = max(0, word.start() - AROUND), word.end() + AROUND
     before, after = sentence[first : word.start()], sentence[word.end() : last]
+    if _covers(_TRADE, word, sentence, first, last):
+        return "harmless"
     if _covers(_SURE, word, sentence, first, last):
         return "told"
     if (
         _covers(_HARMLESS, word, sentence, first, last)
-        or (of_family and not re.search(r"\b(?:patient|pt)\b", before, _I))
-        or _KIN_BEFORE.search(before)
+        or (of_family and _of_relative(before, after))
+        or (_KIN_BEFORE.search(before) and not _WITH_KIN.search(before))
         or _KIN_OF.match(after)
     ):
         return "harmless"
-    if _PATIENT.search(before) or _OWN.search(before):
+    if re.match(rf"{_WHO}\b", word[0], _I) or _PATIENT.search(before) or _OWN.search(before):
         return "told"
     if word[0].lower() in {"deceased", "dead", "deaths"} and _KIN_AFTER.match(after):
         return "harmless"
     return "told" if _OPENS.search(before) or _ANY_KIN.search(before) else "unclear"
+
+
+def _of_relative(before: str, after: str) -> bool:
+    """Whether a line of a family history tells of a relative, and not of the stay."""
+    behind = after.split("\n", 1)[0]
+    line = f"{before.rsplit(chr(10), 1)[-1]} ... {behind}"
+    return _RELATIVE.search(line) is not None and _OF_THE_STAY.search(line) is None
 
 
 def _covers(

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import ClassVar
 
-from tasks.outcome import AT_DISCHARGE, DEATH_UNKNOWN, DIED, at_discharge, died_in_hospital
+from tasks.outcome import (
+    AT_DISCHARGE,
+    DEATH_UNKNOWN,
+    DIED,
+    at_discharge,
+    died_by,
+    died_in_hospital,
+)
 from tasks.records import Patient, Stay
 from tasks.task import Label, LeftOut, Task
 
@@ -23,7 +30,8 @@ class Mortality30d(Task):
     source does not know how they ended, or would not know of a death outside the hospital; those
     not followed for 30 days. No known death is no answer where the source learns of none: this
     needs a date, or `deaths_known`. The definition is that of ReMedE and of the common benchmarks
-    on MIMIC-IV; a death of which only the day is known counts from its midnight on.
+    on MIMIC-IV; a death of which only the day is known counts from that day's first moment on, and
+    is before the end of a stay only where the whole day is.
     """
 
     kind: ClassVar[str] = "mortality-30d"
@@ -66,10 +74,9 @@ def _answer(patient: Patient, stay: Stay) -> bool | str:
     if in_hospital:
         return DIED
     if patient.died is not None:
-        # Whole days: of many deaths only the day is known.
-        if patient.died.astimezone(stay.discharged.tzinfo).date() < stay.discharged.date():
+        if patient.died < stay.discharged:
             return _DEAD_BEFORE
-        return patient.died <= stay.discharged + WITHIN
+        return died_by(patient, stay.discharged + WITHIN)
     if not patient.deaths_known:
         return DEATH_UNKNOWN
     until = patient.followed_until

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import datetime
 
 from tasks.records import Patient, Stay
 from tasks.task import Label, View
@@ -31,21 +31,32 @@ def died_in_hospital(patient: Patient, stay: Stay) -> bool | None:
     | `stay.died` | that |
     | a death after the discharge; that the patient lives | False |
     | a death after the admission and before the discharge | True |
-    | a death on a day alone (midnight), the day of the discharge | None |
+    | a death known by its day alone, the day of the discharge | None |
+    | a death known by its day alone, the day of the admission and no other | True |
     | a death before the admission | None: one of the two is wrong |
     | nothing | None |
+
+    Days are those of the source's zone, see `Patient.died_from`.
     """
     if stay.died is not None:
         return stay.died
     if patient.died is None:
         return False if patient.deaths_known else None
-    died = patient.died.astimezone(stay.discharged.tzinfo)
-    day_alone = died.time() == time.min
-    if died > stay.discharged:
+    if not died_by(patient, stay.discharged):
         return False
-    if died < _from(stay.admitted.astimezone(died.tzinfo), day_alone=day_alone):
+    if patient.died < stay.admitted:
         return None
-    return None if day_alone and died.date() == stay.discharged.date() else True
+    # A stay whose end is known by its day alone ends with that day, as such a death does.
+    on_the_last_day = patient.died_from is not None and stay.discharged <= patient.died
+    return None if on_the_last_day else True
+
+
+def died_by(patient: Patient, at: datetime) -> bool:
+    """Whether a death is known that was by a moment; one known by its day alone counts from the
+    day's first moment.
+    """
+    first = patient.died if patient.died_from is None else patient.died_from
+    return first is not None and first <= at
 
 
 def at_admission(stay: Stay, target: frozenset[str], view: View | None = None) -> Label:
@@ -62,7 +73,3 @@ def at_admission(stay: Stay, target: frozenset[str], view: View | None = None) -
 def at_discharge(stay: Stay, target: frozenset[str]) -> Label:
     """A label asked at the discharge."""
     return Label(at=stay.discharged, target=target, stay=stay.id)
-
-
-def _from(moment: datetime, *, day_alone: bool) -> datetime:
-    return datetime.combine(moment.date(), time.min, moment.tzinfo) if day_alone else moment

@@ -15,6 +15,7 @@ from tasks.outcome import (
     MAYBE_NEWBORN,
     NEWBORN,
     at_discharge,
+    died_by,
     died_in_hospital,
 )
 from tasks.records import Patient, Stay
@@ -124,7 +125,6 @@ class Readmission(Task):
         if None in planned:
             return True if self.unstated == "count" else _UNSTATED
         until = patient.followed_until
-        dead = patient.died is not None and patient.died <= last
-        if until is not None and until < last and not dead:
+        if until is not None and until < last and not died_by(patient, last):
             return f"stays not followed for {self.days} days"
         return False

@@ -87,7 +87,11 @@ class Patient:
         notes: In order of writing.
         part: Where a source fixes the split itself (a published train/dev division), the
             part this patient belongs to; None leaves it to the site's keyed hash.
-        died: When the patient died, in hospital or not; None where no death is known.
+        died: When the patient died, in hospital or not; None where no death is known. Of a
+            death known by its day alone, the last moment of that day in the source's zone.
+        died_from: Of a death known by its day alone, the first moment of that day in the
+            source's zone; else None. A day differs from zone to zone, so that `died` alone
+            does not tell that it is a day's end.
         deaths_known: Whether the source learns of deaths outside the hospital, so that
             `died = None` means alive.
         followed_until: Until when the source would know of another stay or of the death;
@@ -99,5 +103,6 @@ class Patient:
     notes: tuple[Note, ...]
     part: Part | None = None
     died: datetime | None = None
+    died_from: datetime | None = None
     deaths_known: bool = False
     followed_until: datetime | None = None

@@ -9,11 +9,12 @@ at the admission, it is not kept:
 | what | rule |
 | --- | --- |
 | a heading that is none of these | ends a section, also in the middle of a line |
-| a heading that nobody knows, alone on its line | ends a section, unless of the exam |
+| a heading that nobody knows, with a colon alone on its line | ends a section, unless of the exam |
+| the same without a colon, behind an empty line, not the section's first | ends it as well |
 | `Medications:` alone | not kept: it may be the list at the discharge |
 | a second exam, or one after the hospital course | not kept, unless it says `admission` |
-| `on discharge` and the like within the exam | ends it |
-| `hospital course`, `discharge diagnosis` within a section | ends it |
+| a sentence with `on discharge`, `HD 3`, `hospital course` within a section | ends it |
+| `before discharge`, `D/C:` and the like within the exam | ends it |
 | text before the first heading | not kept |
 """
 
@@ -62,6 +63,7 @@ _JOINT = re.compile(r"\s*(?:/|,|&|\+|\band\b)\s*", re.IGNORECASE)
 # Words that mark a heading of what came later, or of who wrote and when.
 _LATER = re.compile(
     r"discharge|\bd/c\b|\bcourse\b|disposition|\bcondition\b|diagnos|impression|assessment|\bplans?\b"
+    r"|epicris|evolution|hospitali[sz]|\bmicro\b|\bcultures?\b|\bprogress\b|\bfinal\b"
     r"|\bresults?\b|\blabs?\b|laborator|imaging|radiolog|\bstud(?:y|ies)\b|microbiolog|pathology"
     r"|procedures?\b|operations?\b|\bconsult|follow\W?up|instructions|code\s+status|\bissues\b"
     r"|medications?\b|\bmeds\b|\boutcome|addend|\bsummary\b|complications?\b|\bdeath"
@@ -79,8 +81,15 @@ _ORGAN = re.compile(
 _LINE = re.compile(
     r"^[ \t>#*_\-\d.)]{0,12}(?P<title>[A-Za-z][A-Za-z0-9 ,/&+'()\-.]{0,70}?)[ \t*_]*:", re.MULTILINE
 )
-# Without a colon a title stands alone on its line, in capitals.
-_BARE = re.compile(r"^[ \t#*_]{0,8}(?P<title>[A-Z][A-Z /&,\-]{2,70}?)[ \t*_]*$", re.MULTILINE)
+# Without a colon a title stands alone on its line.
+_BARE = re.compile(
+    r"^(?P<marks>[ \t>#*_=\-\d.)]{0,12})"
+    r"(?P<title>[A-Za-z][A-Za-z0-9 ,/&+'()\-]{0,70}?)[ \t*_=#]*\r?$",
+    re.MULTILINE,
+)
+_ITEM = re.compile(r"[\d>.)\-]|\*[ \t]")
+_CLOSING = re.compile(r"(?:procedures?|course|diagnos[ei]s|summary)$", re.IGNORECASE)
+_DENIES = re.compile(r"(?:no|not|none|denie[sd]|without|normal)\b", re.IGNORECASE)
 # In the middle of a line, where line ends were lost: what is a heading beyond doubt.
 _INLINE = re.compile(
     r"(?<![A-Za-z])(?P<title>(?-i:[CHPRMAFS])(?:(?<=C)hief\s+complaint|(?<=H)istory\s+of\s+present\s+"
@@ -94,9 +103,15 @@ _INLINE = re.compile(
 _SMALL = frozenset(["and", "or", "of", "on", "the", "in", "at", "to", "for", "by"])
 _TURN = re.compile(
     r"\bhospital\s+course\b|\bdischarge\s+(?:physical|exam|pe\b|diagnos|condition|disposition"
-    r"|instructions|medications|meds\b|labs\b|summary|status)",
+    r"|instructions|medications|meds\b|labs\b|summary|status)"
+    r"|\b(?:on|at|upon)\s+(?:the\s+)?(?:(?:day|time)\s+of\s+)?(?:discharge|d/c)\b"
+    # `HD 3x/week` is a dialysis.
+    r"|\b(?:HD|POD|hospital\s+day)\s*(?:#|no\.?|number)?\s*"
+    r"\d{1,3}(?!\d|\s*(?:x|times\b|/|days?\s*(?:a\b|per\b|/)))",
     re.IGNORECASE,
 )
+# What a line says before it turns belongs to what it says behind: `intubated on HD2`.
+_SENTENCE = re.compile(r"\n|[.;!?]\s")
 _EXAM_TURN = re.compile(
     r"\b(?:on|at|upon|before|prior\s+to|day\s+of)\s+(?:the\s+)?(?:(?:day|time)\s+of\s+)?"
     r"(?:discharge|d/c)|\b(?:discharge|d/c)\s+(?:vitals?|vs)\b|^[ \t>#*_\-]*(?:discharge|d/c)\b",
@@ -153,7 +168,12 @@ def known_at_admission(text: str) -> str:
             turns.append(_EXAM_TURN.search(body))
             # `Physical Exam:` and below it `ADMISSION PHYSICAL EXAM:` are one exam.
             examined = examined or bool(body.strip())
-        body = body[: min((turn.start() for turn in turns if turn), default=len(body))].strip()
+        turned = min((turn.start() for turn in turns if turn), default=None)
+        if turned is not None:
+            body = body[
+                : max((gap.end() for gap in _SENTENCE.finditer(body, 0, turned)), default=0)
+            ]
+        body = body.strip()
         if body:
             kept.append(f"{section.title}:\n{body}")
     return "\n\n".join(kept)
@@ -170,9 +190,33 @@ def _headings(text: str) -> list[tuple[int, int, str, Name]]:
                 rest = text[match.end() : match.end() + 200].split("\n", 1)[0]
                 alone = not rest.strip(" \t*_") and _is_title(title)
                 name = "other" if alone and not _ORGAN.fullmatch(title) else None
+            elif pattern is _BARE:
+                name = _alone(text, match, title, name)
             if name is not None:
                 found.setdefault(match.start("title"), (match.start(), match.end(), title, name))
     return _apart(found)
+
+
+def _alone(text: str, match: re.Match[str], title: str, name: Name | None) -> Name | None:
+    """What a line without a colon is a heading of; None where it is none."""
+    words = len(title.split())
+    if name is not None:
+        if _is_title(title) or (name != "other" and title[0].isupper()):
+            return name
+        # `Final diagnosis`, `follow up`; not a line of a sentence, `No discharge`.
+        longest = 6 if _CLOSING.search(title) else 4 if title[0].isupper() else 3
+        short = words <= longest and "," not in title and not _DENIES.match(title)
+        return "other" if name == "other" and short else None
+    if not _is_title(title) or len(title) < 3 or _ITEM.search(match["marks"]):
+        return None
+    if _ORGAN.fullmatch(title) or _DENIES.match(title):
+        return None
+    # The first line of a section may stand behind an empty one: above it is the heading.
+    above = text[max(0, match.start() - 200) : match.start()]
+    if not re.search(r"\n[ \t\r]*\n$", above):
+        return None
+    last = above.rstrip().rsplit("\n", 1)[-1].strip(" \t*_#=")
+    return None if last.endswith(":") or _name(last) is not None else "other"
 
 
 def _apart(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from privacy.spec import Kind
 from tasks.records import Note, Patient
@@ -13,6 +13,9 @@ from tasks.sections import known_at_admission
 
 SUMMARY = "discharge"
 """The kind of the notes that sum a stay up at its end."""
+
+_LONGEST_DAY = timedelta(hours=25)
+"""That on which clocks go back."""
 
 LeftOut = Callable[[str], None]
 """Counts one more record under a rule, such as `stays without codes`.
@@ -114,10 +117,11 @@ def notes_for(patient: Patient, label: Label, left_out: LeftOut = lambda _: None
         summaries are given that were known at its admission (`tasks.sections`); these are as of
         `label.at`, and no word of their other sections is given.
         The discharge summary of a stay is never read whole before that stay has ended, even
-        where a source dates it earlier: some give the day alone, as its midnight.
+        where a source dates it earlier: some give the day alone, as its midnight. One of no
+        stay is not read whole before the end of any stay that it may sum up: one that began
+        before it, or less than a day after it, which is the same day in some zone.
         Every text has gone through `label.view`.
     """
-    ended = {stay.id: stay.discharged for stay in patient.stays}
     allowed = [
         note
         for note in patient.notes
@@ -128,16 +132,20 @@ def notes_for(patient: Patient, label: Label, left_out: LeftOut = lambda _: None
     found = [
         note
         for note in allowed
-        if note.at <= label.at
-        and not (
-            note.kind == SUMMARY
-            and note.stay is not None
-            and label.at < ended.get(note.stay, note.at)
-        )
+        if note.at <= label.at and not (note.kind == SUMMARY and _goes_on(note, patient, label.at))
     ]
     if label.summary_of is not None and all(note.stay != label.summary_of for note in found):
         found += _summarised(patient, allowed, label, left_out)
     return _viewed(sorted(found, key=lambda note: note.at, reverse=True), label, left_out)
+
+
+def _goes_on(note: Note, patient: Patient, at: datetime) -> bool:
+    """Whether a stay that a discharge summary may sum up has not ended at a moment."""
+    return any(
+        at < stay.discharged
+        and (stay.admitted < note.at + _LONGEST_DAY if note.stay is None else note.stay == stay.id)
+        for stay in patient.stays
+    )
 
 
 def _summarised(

@@ -159,8 +159,8 @@ MUTATIONS = (
     Mutation(
         "suppression: a small group leaves",
         "client/counting.py",
-        "if len(patients) >= smallest and shown.any():",
-        "if shown.any():",
+        "if len(patients) < smallest or not shown.any():",
+        "if not shown.any():",
         LOCAL,
     ),
     Mutation(

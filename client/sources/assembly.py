@@ -38,6 +38,7 @@ def assembled(
     attrition: Attrition,
     part: Part | None = None,
     died: datetime | None = None,
+    died_from: datetime | None = None,
     deaths_known: bool = False,
     followed_until: datetime | None = None,
     shifted: bool = False,
@@ -51,7 +52,9 @@ def assembled(
         place: Where the patient stands, such as a file and line; never a value.
         attrition: Where rules are counted.
         part: See `Patient`.
-        died: See `Patient`.
+        died: See `Patient`. Every source gives the last moment of the day in its own zone where
+            it knows the day alone.
+        died_from: See `Patient`. Given then, and only then: the first moment of that day.
         deaths_known: See `Patient`.
         followed_until: See `Patient`.
         shifted: The dates were moved to protect the patients, so that the future means nothing.
@@ -77,6 +80,7 @@ def assembled(
         notes=kept_notes,
         part=part,
         died=died,
+        died_from=died_from,
         deaths_known=deaths_known,
         followed_until=followed_until,
     )

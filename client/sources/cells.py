@@ -25,6 +25,10 @@ _WHOLE = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
 ) | {"INTEGER", "UINTEGER"}
 
+_ENDS = frozenset({"at", "discharged"})
+"""Times of which a date alone is the day's last moment: a note is never taken for older than it may
+be, nor a stay for over before it may be. Of the others it is the first, and of a death both."""
+
 _ADVICE: Mapping[Role, str] = {
     "id": "write ids as text or whole numbers, because others lose digits",
     "text": "write notes as text",
@@ -145,14 +149,13 @@ class Reading:
         )
 
     def _reader(self, column: Column) -> Callable[[Any], Any]:
-        found, moments, fact = self.types[column.column], self.moments, column.fact
+        found, fact = self.types[column.column], column.fact
         if column.role == "time":
+            read = self._time(column.name)
             if found.startswith("TIMESTAMP"):
                 zoned = "WITH TIME ZONE" in found
-                return lambda cell: (
-                    None if cell is None else moments.of(since_epoch(cell, zoned=zoned))
-                )
-            return lambda cell: None if cell is None else moments.of(cell)
+                return lambda cell: None if cell is None else read(since_epoch(cell, zoned=zoned))
+            return lambda cell: None if cell is None else read(cell)
         if column.role == "fact" and fact is not None:
             if found == "BOOLEAN" and fact.type == "boolean" and not (fact.true or fact.false):
                 return lambda cell: None if cell is None else cell == "true"
@@ -160,6 +163,14 @@ class Reading:
         if column.role == "codes":
             return lambda cell: _codes(cell, self.separator)
         return lambda cell: cell
+
+    def _time(self, name: str) -> Callable[[Any], Any]:
+        """How a time is read, by what it is the time of."""
+        if name == "died":
+            return self.moments.span
+        if name in _ENDS:
+            return lambda value: self.moments.span(value).last
+        return self.moments.of
 
 
 def _codes(cell: str | list[str | None] | None, separator: str | None) -> tuple[str, ...]:

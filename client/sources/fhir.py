@@ -78,7 +78,7 @@ class Fhir(Source):
     def _known(cls, zone: str | None) -> str | None:
         try:
             return zone and ZoneInfo(zone).key
-        except (OSError, ValueError):  # it looks for a file of that name
+        except (KeyError, OSError, ValueError):  # it looks for a file of that name
             raise ValueError('is no time zone; write one such as "Europe/Berlin"') from None
 
     def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:
@@ -135,6 +135,7 @@ class Fhir(Source):
             place=place,
             attrition=attrition,
             died=None if death is None else death.last,
+            died_from=death.first if death is not None and death.partial else None,
             deaths_known=deaths_known,
             followed_until=self.followed_until,
             shifted=self.shifted,

@@ -179,7 +179,15 @@ def _text(
         found = _bytes(attachment, folder, binaries).decode(encoding)
     except UnicodeDecodeError:
         raise _Unreadable("attachments that are not in their charset") from None
-    return stripped(found) if media in _HTML else found
+    if media not in _HTML:
+        return found
+    from bs4.exceptions import ParserRejectedMarkup
+
+    try:
+        return stripped(found)
+    # What the parser says of markup that it cannot read repeats the markup.
+    except (ParserRejectedMarkup, AssertionError):
+        raise _Unreadable("attachments whose html cannot be read") from None
 
 
 def _family(media: str) -> str:

@@ -72,7 +72,7 @@ def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
                 if line.strip():
                     yield number, start, line
                 start += len(line)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise SourceBroken(f"{path.name}: cannot be read ({type(error).__name__})") from None
 
 

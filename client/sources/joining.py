@@ -26,6 +26,7 @@ from typing import Any
 
 from client.sources.assembly import assembled
 from client.sources.cells import Row
+from client.sources.moments import Span
 from client.sources.shares import UNDATED, PartColumn
 from client.sources.source import Attrition
 from privacy.errors import SourceBroken
@@ -95,6 +96,7 @@ class Joining:
             self.attrition.add(
                 "follow-up that stands twice", follow_up[1].place, len(follow_up) - 1
             )
+        death: Span | None = None if beyond is None else beyond["died"]
         until = None if beyond is None else beyond["followed_until"]
         return place, assembled(
             id,
@@ -103,7 +105,8 @@ class Joining:
             place=place,
             attrition=self.attrition,
             part=part,
-            died=None if beyond is None else beyond["died"],
+            died=None if death is None else death.last,
+            died_from=None if death is None or death.first == death.last else death.first,
             deaths_known=self.deaths_known,
             followed_until=until or self.followed_until,
             shifted=self.shifted or self.undated,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Annotated, Any, ClassVar, Literal, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     AwareDatetime,
@@ -22,6 +20,7 @@ from pydantic import (
     ValidationError,
 )
 
+from client.sources import json_lines
 from client.sources.assembly import assembled, with_notes
 from client.sources.complaints import Encoding
 from client.sources.shares import UNDATED, Only, PartColumn, files_state, pieces
@@ -30,12 +29,14 @@ from privacy.errors import SourceBroken
 from privacy.spec import Spec, one_line
 from tasks.records import Code, Part, Patient, Stay, System
 
+_DAY = re.compile(r"\d{4}-\d\d-\d\d[T ]")
+
 
 def _moment(value: object) -> object:
     """A number is no time: `20240115` would be a summer's day of 1970."""
     if not isinstance(value, str) and not isinstance(value, datetime):
         raise ValueError("must be a text such as 2024-01-15T10:00:00+01:00")
-    if isinstance(value, str) and "-" not in value:
+    if isinstance(value, str) and not _DAY.match(value):
         raise ValueError("must be a text such as 2024-01-15T10:00:00+01:00")
     return value
 
@@ -220,29 +221,9 @@ class Jsonl(Source):
     def _lines(self, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each line's place and table, of this source's share only."""
         for name in self.paths:
-            path = root / name
-            try:
-                with _open(path) as file:
-                    for number, raw in enumerate(file, 1):
-                        place = f"{path.name} line {number}"
-                        line = self._decoded(raw, path, number)
-                        if line.strip():
-                            table = _table(line, place)
-                            if self._mine(table):
-                                yield place, table
-            except (OSError, EOFError, zlib.error) as error:
-                raise SourceBroken(
-                    f"{path.name}: cannot be read ({type(error).__name__})"
-                ) from None
-
-    def _decoded(self, raw: bytes, path: Path, number: int) -> str:
-        try:
-            line = raw.decode(self.encoding)
-        except UnicodeDecodeError:
-            raise SourceBroken(
-                f'{path.name}: is not UTF-8 (line {number}); set encoding = "latin-1" or convert it'
-            ) from None
-        return line.removeprefix("\ufeff") if number == 1 else line
+            for place, table in json_lines.tables(root / name, self.encoding):
+                if self._mine(table):
+                    yield place, table
 
     def _mine(self, table: dict[str, Any]) -> bool:
         if self.only is None:
@@ -264,23 +245,28 @@ class Jsonl(Source):
             yield place, self._patient(record, part, place, attrition)
 
     def _documents(self, root: Path, attrition: Attrition) -> Iterator[tuple[str, Patient]]:
-        held: tuple[str, _PatientRecord, Part | None] | None = None
+        held: list[tuple[str, _PatientRecord]] = []
+        of: Part | None = None
+
+        def whole() -> tuple[str, Patient]:
+            place = held[0][0]
+            return place, self._patient(_joined(held, attrition), of, place, attrition)
+
         for place, table in self._lines(root):
             part = self._part(table)
             if part == "neither":
                 attrition.add("documents in no part of the split", place)
                 continue
             record = self._document(table, place)
-            if held is not None and held[1].id == record.id:
-                if held[2] != part:
-                    raise SourceBroken(f"{place}: its patient is in two parts of the split")
-                held = (held[0], _joined(held[1], record, place, attrition), part)
-                continue
-            if held is not None:
-                yield held[0], self._patient(held[1], held[2], held[0], attrition)
-            held = (place, record, part)
-        if held is not None:
-            yield held[0], self._patient(held[1], held[2], held[0], attrition)
+            if held and held[0][1].id != record.id:
+                yield whole()
+                held = []
+            if held and of != part:
+                raise SourceBroken(f"{place}: its patient is in two parts of the split")
+            of = part
+            held.append((place, record))
+        if held:
+            yield whole()
 
     def _document(self, table: dict[str, Any], place: str) -> _PatientRecord:
         """One document as a patient with one stay and one note."""
@@ -352,25 +338,6 @@ class Jsonl(Source):
         )
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-def _table(line: str, place: str) -> dict[str, Any]:
-    try:
-        table = json.loads(line)
-    except (ValueError, RecursionError):  # not JSON, a number of 5,000 digits, 1,000 brackets
-        raise SourceBroken(f"{place}: is not JSON; mend or remove the line") from None
-    if not isinstance(table, dict):
-        raise SourceBroken(f"{place}: must be a JSON object")
-    if "\\ud" in line.lower():  # only an escape can write half of a surrogate pair
-        try:
-            json.dumps(table, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise SourceBroken(f"{place}: its text holds half a character; mend it") from None
-    return table
-
-
 def _validated(kind: type[_PatientRecord], table: dict[str, Any], place: str) -> _PatientRecord:
     try:
         return kind.model_validate(table)
@@ -378,22 +345,28 @@ def _validated(kind: type[_PatientRecord], table: dict[str, Any], place: str) ->
         raise SourceBroken(f"{place}: {one_line(error)}") from None
 
 
-def _joined(
-    first: _PatientRecord, second: _PatientRecord, place: str, attrition: Attrition
-) -> _PatientRecord:
-    """One patient of two documents; a stay named in both keeps every code of both, and else what
-    the first said.
+def _joined(records: list[tuple[str, _PatientRecord]], attrition: Attrition) -> _PatientRecord:
+    """One patient of several documents; a stay named in more keeps every code of them, and else
+    what the first said.
     """
-    stays = {stay.id: stay for stay in first.stays}
-    for stay in second.stays:
-        old = stays.setdefault(stay.id, stay)
-        if stay.model_copy(update={"codes": old.codes}) != old:
-            attrition.add("documents that tell a stay otherwise", place)
-        codes = tuple(dict.fromkeys((*old.codes, *stay.codes)))
-        stays[stay.id] = old.model_copy(update={"codes": codes})
-    said = (second.died, second.followed_until)
-    if said not in ((first.died, first.followed_until), (None, None)):
-        attrition.add("documents that tell a patient otherwise", place)
+    first = records[0][1]
+    stays: dict[str, _StayRecord] = {}
+    codes: dict[str, dict[str | Code, None]] = {}
+    for place, record in records:
+        for stay in record.stays:
+            old = stays.setdefault(stay.id, stay)
+            if stay.model_copy(update={"codes": old.codes}) != old:
+                attrition.add("documents that tell a stay otherwise", place)
+            codes.setdefault(stay.id, {}).update(dict.fromkeys(stay.codes))
+        said = (record.died, record.followed_until)
+        if said not in ((first.died, first.followed_until), (None, None)):
+            attrition.add("documents that tell a patient otherwise", place)
     return first.model_copy(
-        update={"stays": tuple(stays.values()), "notes": first.notes + second.notes}
+        update={
+            "stays": tuple(
+                stay.model_copy(update={"codes": tuple(codes[name])})
+                for name, stay in stays.items()
+            ),
+            "notes": tuple(note for _, record in records for note in record.notes),
+        }
     )

@@ -36,7 +36,7 @@ from typing import Any, Literal, NamedTuple
 
 from client.sources import mimic_codes
 from client.sources.assembly import assembled
-from client.sources.mimic_cells import Place, end_of_day, flag, identifier, moment
+from client.sources.mimic_cells import TO_END_OF_DAY, Place, end_of_day, flag, identifier, moment
 from client.sources.source import Attrition
 from tasks.records import Code, Patient, Stay
 
@@ -202,13 +202,15 @@ class Charts:
         ends = {stay.id: stay.discharged for stay in stays}
         rows = chain.from_iterable(records.of(person.subject) for records in self.notes)
         notes = [note for row in rows if (note := self._note(row, ends)) is not None]
+        died, died_from = _death(person, stays)
         return assembled(
             person.subject,
             stays,
             notes,
             place=str(person.place),
             attrition=self.attrition,
-            died=_death(person, stays),
+            died=died,
+            died_from=died_from,
             deaths_known=True,
             shifted=True,
         )
@@ -282,12 +284,16 @@ def _written_at(note: Written, stored: datetime | None) -> datetime | None:
     return stored if stored is not None and stored >= note.day else end_of_day(note.day)
 
 
-def _death(person: Row, stays: list[Stay]) -> datetime | None:
+def _death(person: Row, stays: list[Stay]) -> tuple[datetime | None, datetime | None]:
+    """`Patient.died` and `Patient.died_from`."""
     in_stays = [stay.times.get("deathtime", stay.discharged) for stay in stays if stay.died]
     if in_stays:
-        return min(in_stays)
+        return min(in_stays), None
     day = moment(person.cells["dod"], "dod", person.place)
-    return None if day is None else end_of_day(day)
+    if day is None:
+        return None, None
+    last = end_of_day(day)
+    return last, last - TO_END_OF_DAY
 
 
 def _position(row: Row) -> tuple[float, int]:

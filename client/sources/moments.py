@@ -6,7 +6,7 @@
 | without one | a moment in `time_zone`; `SourceBroken` where site.toml names none |
 | that the clocks show twice, in autumn | the first of the two |
 | that the clocks skip, in spring | as far after the change as it reads: 02:30 is 03:30 |
-| a date alone | its first moment, and counted |
+| a date alone | its first moment, or its last where that is asked for, and counted |
 | before 1800 or after 2200 | `SourceBroken`: a mangled year |
 
 The two lines on clocks are one rule: the offset of before the change holds. Every moment is kept
@@ -20,7 +20,7 @@ import zoneinfo
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator
 
@@ -28,6 +28,7 @@ _ISO = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z| ?[+-]\d\d(:?\d\d)?)?)?", re.ASCII
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT = timedelta(microseconds=1)
 FIRST_YEAR, LAST_YEAR = 1800, 2200
 
 
@@ -60,6 +61,13 @@ TimeZone = Annotated[str, AfterValidator(_zone)]
 TimeFormat = Annotated[str, AfterValidator(_format)]
 
 
+class Span(NamedTuple):
+    """When something was: between two moments, which differ where a date alone is known."""
+
+    first: datetime
+    last: datetime
+
+
 class Moments:
     """Reads times.
 
@@ -77,7 +85,15 @@ class Moments:
         self._dates = dates
 
     def of(self, value: str | date | datetime) -> datetime:
-        """A moment, of a text, a date, or a time with or without a zone.
+        """A moment, of a text, a date, or a time with or without a zone; of a date its first.
+
+        Raises:
+            ValueError: It is none; the text says what to do and does not repeat it.
+        """
+        return self.span(value).first
+
+    def span(self, value: str | date | datetime) -> Span:
+        """The first and the last moment of a date in its zone; of a time, it is both.
 
         Raises:
             ValueError: It is none; the text says what to do and does not repeat it.
@@ -86,7 +102,14 @@ class Moments:
             value = self._read(value)
         if not isinstance(value, datetime):
             self._dates()
-            value = datetime(value.year, value.month, value.day)  # noqa: DTZ001
+            midnight = datetime(value.year, value.month, value.day)  # noqa: DTZ001
+            first = self._in_utc(midnight)
+            # Up to the next midnight on the clocks: a day may have 23 hours or 25.
+            return Span(first, self._in_utc(midnight + timedelta(days=1)) - _INSTANT)
+        at = self._in_utc(value)
+        return Span(at, at)
+
+    def _in_utc(self, value: datetime) -> datetime:
         if value.tzinfo is None:
             if self._zone is None:
                 raise ValueError("a time without a zone; set time_zone in site.toml")

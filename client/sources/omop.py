@@ -217,6 +217,7 @@ class Omop(Source):
             place=place,
             attrition=attrition,
             died=None if death is None else death.at,
+            died_from=None if death is None else death.since,
             deaths_known=self.deaths == "all",
             followed_until=self._followed(rows["observation_period"]),
         )

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from client.sources.omop_times import day_of, moment
+from client.sources.omop_times import day_alone, day_of, moment
 from client.sources.omop_vocabulary import Concept
 from client.sources.source import Attrition
 from tasks.records import Code, Stay
@@ -46,10 +46,12 @@ class Death:
     Attributes:
         at: Its moment; the end of the day where only that is known.
         day: Its day at the hospital.
+        since: The day's first moment, where only the day is known.
     """
 
     at: datetime
     day: date
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def death_of(
         if at is None or day is None:
             attrition.add("deaths without a date", place)
         else:
-            found.append(Death(at, day))
+            found.append(Death(at, day, day_alone(*columns, zone=zone)))
     if len({one.at for one in found}) > 1:
         attrition.add("persons with several deaths (the first is used)", place)
     return min(found, key=lambda one: one.at, default=None)

@@ -40,6 +40,16 @@ def moment(
         return LAST if local.year > 1 else FIRST
 
 
+def day_alone(
+    at: datetime | date | None, day: datetime | date | None, *, zone: ZoneInfo
+) -> datetime | None:
+    """The first moment of the day, where no time of it is known; else None."""
+    first, last = (moment(at, day, zone=zone, late=late) for late in (False, True))
+    local = _local(at, zone)
+    known = local is not None and local.time() != time.min
+    return None if known or first == last else first
+
+
 def day_of(
     at: datetime | date | None, day: datetime | date | None, *, zone: ZoneInfo
 ) -> date | None:

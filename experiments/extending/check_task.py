@@ -94,6 +94,19 @@ def _earlier(task: Task) -> Iterator[str]:
                 yield "a label changes when notes written after it are taken away"
 
 
+def _views(task: Task) -> Iterator[str]:
+    """A view may take words away. One that puts some in could write the answer."""
+    for patient in _invented():
+        for label in _labels(task, patient):
+            if label.view is None:
+                continue
+            for note in patient.notes:
+                words = iter(note.text.split())
+                read = label.view(note.text)
+                if read is not None and not all(word in words for word in read.split()):
+                    yield "a label's view puts words into a note, or moves them"
+
+
 TASK_CHECKS: Checks[Task] = Checks(
     {
         "outputs, questions, summary and reads are whole": _texts,
@@ -102,6 +115,7 @@ TASK_CHECKS: Checks[Task] = Checks(
         "labels have zones and targets among the outputs": _well_formed,
         "labels rest on the patient alone, the same each time": _repeatable,
         "labels do not rest on notes of the future": _earlier,
+        "what is read of a note is its own words": _views,
         "every patient has a label or a rule that says why not": _accounted,
     }
 )

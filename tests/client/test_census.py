@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.census import KEPT, Taking, askable, shares
+from client.census import KEPT, MOST_KINDS, Taking, _parted, askable, shares
 from client.sources.source import Attrition
 from client.sources.synthetic.source import SyntheticSource
 from tasks.icd_coding import IcdCoding
+from tasks.records import Note, Patient
 
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 CODING = IcdCoding(codes=("I10", "I50"), note_kinds=("discharge",))
 counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 40), max_size=6)
 
@@ -76,3 +80,32 @@ def test_every_task_that_needs_no_study_is_asked():
 @pytest.mark.parametrize("floor", [0, 1])
 def test_a_floor_of_nothing_hides_nothing(floor):
     assert shares({"a": 1, "b": 0}, floor) == {"a": 1, "b": 0}
+
+
+def test_kinds_of_few_notes_have_no_name_and_are_not_kept_without_end():
+    taking = Taking({})
+    names = [Note(NOON, f"Zebulon Quagmire {number}", "words") for number in range(2000)]
+    many = [Note(NOON, "discharge", "words")] * 30
+    list(taking.through([Patient("p1", (), tuple(many + names))]))
+    found = taking.done(Attrition(), floor=10)
+    assert found.notes == {"of other kinds": 2000, "discharge": 30}
+    assert len(taking._notes) <= MOST_KINDS + 1
+
+
+def test_what_was_only_noticed_is_no_part_of_the_stays():
+    """One small count among the parts of a total hides another part, not a rule beside them."""
+    counts = {KEPT: 92, "stays without x": 15, "stays y": 13, "stays z": 3, "stays q (kept)": 12}
+    assert _parted(counts, 10) == {
+        KEPT: 92, "stays without x": 15, "stays y": None, "stays z": None, "stays q (kept)": 12,
+    }  # fmt: skip
+
+
+def test_a_stay_that_a_view_drops_is_counted_by_its_own_rule():
+    class Dropping(IcdCoding):
+        def labels(self, patient, left_out):
+            for label in super().labels(patient, left_out):
+                yield replace(label, view=lambda _: None)
+
+    _, found = census(floor=0, number=5, coding=Dropping(codes=("I10",)))
+    [task] = found.tasks
+    assert set(task.counts) == {"stays whose notes give the answer away"}

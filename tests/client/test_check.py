@@ -148,3 +148,23 @@ def test_what_the_source_holds_is_counted_and_small_counts_are_hidden(site, stud
     assert "few stays" in hidden
     assert "codes by system: few icd-10-cm" in hidden
     assert "few: fewer than 10000" in hidden
+
+
+def test_few_patients_are_not_counted_and_those_trained_on_are_rounded(site):
+    def under(floor: int) -> str:
+        policy = site.policy.model_copy(update={"smallest_count": floor})
+        return said(states(site.model_copy(update={"policy": policy}))["source"], "ok")
+
+    assert "60 patients, about 50 to train on" in under(25)
+    assert "few patients, about few to train on" in under(61)
+
+
+def test_a_mistake_of_the_program_is_one_finding_without_its_text(site, monkeypatch):
+    def broken(*_, **__):
+        raise OverflowError("Zebulon Quagmire")
+
+    monkeypatch.setattr(type(site.source), "patients", broken)
+    found = states(site)
+    assert "OverflowError" in said(found["source"], "wrong")
+    assert "Zebulon" not in said(found["source"], "wrong")
+    assert said(found["disk"], "ok")

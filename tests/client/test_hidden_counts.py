@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from client.counting import exact
 from tasks.bags import PatientBag
@@ -64,6 +65,16 @@ def test_a_group_is_hidden_where_few_have_two_of_its_outputs_at_one_stay():
 
 
 def test_a_hidden_output_makes_no_group_true():
-    patients = [bag((0,)) for _ in range(10)] + [bag((1,)) for _ in range(3)]
+    patients = [bag((0,)) for _ in range(10)] + [bag((1,)) for _ in range(3)] + [bag(())] * 5
     found = counted(patients, outputs=3, rollups=LEVELS)
     assert found["heldout/category/labels"].sums[1].sum(-1).tolist() == [10, 0]
+
+
+@pytest.mark.parametrize(("lacking", "shown"), [(0, True), (1, False), (4, False), (5, True)])
+def test_an_output_that_all_but_few_have_is_hidden_too(lacking, shown):
+    patients = [bag((0,), (0,)) for _ in range(20)]
+    patients += [bag((0,), ()) if number % 2 else bag(()) for number in range(lacking)]
+    found = counted(patients, outputs=1)
+    assert bool(found) == shown
+    if shown:
+        assert found["heldout/labels"].sums.sum() == 40 + lacking + lacking // 2

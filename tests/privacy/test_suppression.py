@@ -49,8 +49,10 @@ def probing_head(study: Study):
     return head
 
 
-# I10 is carried by 12 patients, E11 by 3 (one of them in two stays), I50 by none.
+# I10 is carried by 12 patients, and lacked by 7 at some stay; E11 by 3 (one of them in two stays),
+# I50 by none.
 PATIENTS = [bag((0,)) for _ in range(9)] + [bag((0, 1), (1,)), bag((0, 1)), bag((0, 1))]
+PATIENTS += [bag(()) for _ in range(6)]
 
 
 def test_a_patient_with_two_stays_carries_an_output_once():

@@ -72,10 +72,13 @@ def patients(draw) -> Patient:
                 times=draw(st.sampled_from([{}, {"icu": first}])),
             )
         )
+    died = draw(st.none() | days)
+    by_day = died is not None and draw(st.booleans())
     return patient(
         *stays,
         notes=tuple(draw(st.lists(notes, max_size=5))),
-        died=draw(st.none() | days),
+        died=died,
+        died_from=died - timedelta(days=1) if died is not None and by_day else None,
         deaths_known=draw(st.booleans()),
         followed_until=draw(st.none() | days | st.just(START + timedelta(days=99))),
     )

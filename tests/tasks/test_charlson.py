@@ -52,7 +52,7 @@ def test_the_index_of_codes_counted_by_hand(codes: tuple[Code, ...], expected: i
 
 
 def test_the_weights_of_2011():
-    assert index(icd10cm(["I21.4", "I50.9", "B20"]), weighting="quan") == 0 + 2 + 2
+    assert index(icd10cm(["I21.4", "I50.9", "B20"]), weighting="quan") == 0 + 2 + 4
 
 
 def test_the_seventeen_diseases_all_weigh_and_have_codes():

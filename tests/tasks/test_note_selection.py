@@ -169,6 +169,33 @@ def test_a_summary_written_in_two_stays_at_once_belongs_to_none():
     assert notes_for(patient, AT_ADMISSION) == []
 
 
+@pytest.mark.parametrize("hours", [-24, -14, 0, 5])
+def test_a_summary_of_no_stay_is_not_read_whole_before_the_stay_that_it_touches_ends(hours: int):
+    """A stay of one day, and a summary dated to that day's midnight, wherever the clocks are."""
+    short = Stay("s", ADMITTED, ADMITTED + timedelta(hours=6))
+    patient = Patient("patient", (short,), (summary(timedelta(hours=hours), stay=None),))
+    for at in (ADMITTED, ADMITTED + timedelta(hours=5.9)):
+        label = Label(at, frozenset(), stay="s", summary_of="s")
+        assert all("LATER" not in note.text for note in notes_for(patient, label))
+    [note] = notes_for(patient, Label(short.discharged, frozenset(), stay="s"))
+    assert "LATER" in note.text
+
+
+def test_a_summary_of_no_stay_of_long_before_is_read():
+    """OTHER ended seven days before, and its summary says what was known."""
+    given_, _ = counted(AT_ADMISSION, summary(timedelta(days=-7), stay=None))
+    assert "LATER" in given_[0].text
+    given_, _ = counted(AT_ADMISSION, summary(timedelta(hours=-25), stay=None))
+    assert "LATER" in given_[0].text
+
+
+def test_a_summary_of_no_stay_waits_for_every_stay_that_it_falls_into():
+    within = Stay("u", ADMITTED, ADMITTED + timedelta(days=1))
+    patient = Patient("patient", (within, STAY), (summary(timedelta(hours=3), stay=None),))
+    assert notes_for(patient, Label(within.discharged, frozenset())) == []
+    assert len(notes_for(patient, Label(STAY.discharged, frozenset()))) == 1
+
+
 def test_a_summary_without_headings_gives_nothing_and_is_counted():
     assert counted(AT_ADMISSION, summary(timedelta(days=4), "She came and went.")) == (
         [],

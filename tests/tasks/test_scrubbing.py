@@ -23,6 +23,20 @@ TELLING = {
     "coroner": ("limp. Coroner's report awaited", "limp. 's report awaited"),
     "doa": ("collapsed, DOA", "collapsed,"),
     "passed away": ("He passed away quietly", "He quietly"),
+    "out of state": ("rash; He died out of state.", "rash; He out of state."),
+    "away from home": ("rash; Patient died away from home", "rash; away from home"),
+    "examiner": ("pt expired medical examiner notified", "notified"),
+    "recd": ("pt recd vax had expired 2 days later", "pt recd vax 2 days later"),
+    "vaccinated": ("pt vaccinated was expired by 4pm", "pt vaccinated 4pm"),
+    "er 3 mg": ("hives; pt to ER 3 mg epi given", "hives; 3 mg epi given"),
+    "survive": ("croup, did not survive", "croup,"),
+    "sleep": ("croup, passed in his sleep", "croup,"),
+    "killed": ("croup killed the boy", "croup the boy"),
+    "lost life": ("croup; lost his life", "croup;"),
+    "pass away": ("croup; saw him pass away", "croup; saw"),
+    "passed-away": ("croup; passed-away", "croup;"),
+    "alive": ("croup; is no longer alive", "croup;"),
+    "tod": ("croup; T.O.D. 04:12", "croup; 04:12"),
     "pronounced": ("asystole, pronounced @ 5PM", "asystole, 5PM"),
     "in vain": ("attempts to resuscitate were unsuccessful; cold", "; cold"),
     "hospitalized": ("sz; pt was hospitalized for 3 days", "sz; 3 days"),
@@ -80,6 +94,9 @@ HARMLESS = (
     "lifelong asthma; life style",
     "d/c'd Micronase; lot 911-A",
     "mild cough, doctored records",
+    "a killed vaccine, heat-killed; killed virus",
+    "oxycodone er 10 mg",
+    "surviving twin; alive and well; passed the test; passed stool",
 )
 
 
@@ -107,6 +124,22 @@ def test_nothing_is_left_of_a_text_that_tells_nothing_else(text):
 
 def test_words_that_meet_when_others_are_cut_are_cut_too():
     assert without_outcomes("life died threat, hives").strip() == ", hives"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "died " + "patient was " * 16_000 + "x",
+        "died" + " " * 200_000 + "x",
+        "sudden " * 28_000,
+        "@" * 200_000,
+        "life " * 20_000 + "died " + "threat " * 20_000,
+        "was died " * 20_000,
+    ],
+    ids=["hanging", "blanks", "kinds", "at", "nested", "marks"],
+)
+def test_a_long_text_comes_to_an_end(text):
+    assert "died" not in without_outcomes(text)
 
 
 PIECES = [text for text, _ in TELLING.values()]

@@ -180,8 +180,85 @@ def test_an_exam_stops_where_that_of_the_discharge_begins(turn: str):
 
 
 def test_a_discharge_before_this_stay_is_part_of_the_present_illness():
-    text = "HPI:\nShe was discharged on Monday, on discharge felt well, and came back."
+    text = "HPI:\nShe was discharged on Monday and came back."
     assert "came back" in known_at_admission(text)
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "Final Diagnosis",
+        "Final diagnosis",
+        "Medications at Discharge",
+        "Condition on Discharge",
+        "Disposition",
+        "Outcome",
+        "Death Summary",
+        "Follow up",
+        "Course in Hospital",
+        "Clinical Course",
+        "ICU Course",
+        "Summary of Hospitalization",
+        "Hospitalization Summary",
+        "Epicrisis",
+        "== Hospital Stay ==",
+        "Pertinent Results",
+        "Procedures",
+        "Major Surgical or Invasive Procedure",
+        "Discharge Rx",
+        "D/C Meds",
+        "major surgical or invasive procedure",
+        "5. Final Diagnosis",
+        "**Final Diagnosis**",
+        "Something Nobody Knows",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_a_heading_without_a_colon_ends_a_section(heading: str, end: str):
+    text = f"History of Present Illness:\nearly\n\n{heading}\nLATE\n\nLATE as well"
+    kept = known_at_admission(text.replace("\n", end))
+    assert "early" in kept
+    assert "LATE" not in kept
+
+
+def test_a_heading_without_a_colon_opens_a_section():
+    kept = known_at_admission("Hospital Course\nLATE\n\nFamily History\nearly\n\nOutcome\nLATE")
+    assert "early" in kept
+    assert "LATE" not in kept
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Hypertension\nDiabetes Mellitus\nAtrial Fibrillation",
+        "\nHypertension\nDiabetes Mellitus",
+        "1. Hypertension\n\n2. Diabetes Mellitus",
+        "- Hypertension\n\n- Diabetes Mellitus",
+        "He has diabetes.\n\nShe says otherwise of it.",
+        "ESRD on HD 3x/week, HD 3 times weekly",
+    ],
+)
+def test_a_list_of_a_section_is_no_row_of_headings(body: str):
+    assert known_at_admission(f"Past Medical History:\n{body}").endswith(body.strip())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "HD3: transferred to MICU",
+        "# Sepsis: intubated on HD2",
+        "Micro: MRSA grew on HD4",
+        "Extubated POD #2",
+        "Dialysed until hospital day 7",
+        "Intubated, dead on discharge",
+        "Felt well at discharge",
+        "Sent upon discharge to a home",
+    ],
+)
+def test_a_line_of_a_later_day_ends_a_section(line: str):
+    assert known_at_admission(f"HPI:\nearly\n{line}\nLATE") == "HPI:\nearly"
+    within = known_at_admission(f"HPI:\nearly. {line}\nLATE")
+    assert within in {"HPI:\nearly.", ""}
 
 
 def test_an_exam_behind_the_hospital_course_is_read_only_where_it_says_admission():

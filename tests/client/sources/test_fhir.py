@@ -25,6 +25,8 @@ def test_a_site_names_it_by_its_kind():
     assert SOURCES.kinds()["fhir"] is Fhir
     with pytest.raises(ValueError, match="is no time zone"):
         Fhir(zone="Europe/../Berlin")
+    with pytest.raises(ValueError, match="is no time zone"):
+        Fhir(zone="Europe/Nowhere")
     with pytest.raises(ValueError, match="classes"):
         Fhir(classes=())
     source = Fhir(kinds={"51847-2": "plan"}, systems={"x": "icd-10-cm"}, zone="Europe/Berlin")
@@ -90,6 +92,10 @@ def test_a_damaged_archive_is_named(tmp_path):
     packed = gzip.compress(b'{"resourceType": "Patient", "id": "p2"}\n' * 100)
     (tmp_path / "Patient.001.ndjson.gz").write_bytes(packed[:-10])
     with pytest.raises(SourceBroken, match=r"Patient\.001\.ndjson\.gz: cannot be read \(EOFError"):
+        read(tmp_path)
+    flipped = packed[:30] + bytes(255 - byte for byte in packed[30:60]) + packed[60:]
+    (tmp_path / "Patient.001.ndjson.gz").write_bytes(flipped)
+    with pytest.raises(SourceBroken, match=r"Patient\.001\.ndjson\.gz: cannot be read \("):
         read(tmp_path)
 
 

@@ -167,6 +167,7 @@ def test_text_is_read_in_its_charset(tmp_path, content, media):
         (raw("é".encode("latin-1"), "text/plain"), "that are not in their charset"),
         (raw("é".encode(), "text/plain; charset=us-ascii"), "that are not in their charset"),
         ({"contentType": "text/plain", "data": "Zm9v!YmFy"}, "whose base64 is broken"),
+        (raw(b"<p>x <![QUAGMIRE[ x ]]> y", "text/html"), "whose html cannot be read"),
         ({"contentType": "text/plain", "data": "Zm9"}, "whose base64 is broken"),
         ({"contentType": "text/plain", "data": "Zéro"}, "whose base64 is broken"),
         ({"contentType": "text/plain"}, "without data"),

@@ -153,6 +153,16 @@ def test_the_time_of_death_says_it_where_the_disposition_does_not(tmp_path, deat
     assert found.died is not None
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Madrid", "America/New_York"])
+def test_a_death_known_by_its_day_is_that_day_in_the_declared_zone(tmp_path, zone):
+    first = datetime(2024, 5, 1, tzinfo=ZoneInfo(zone))
+    found, _ = one(tmp_path / "day", person(deceasedDateTime="2024-05-01"), zone=zone)
+    last = first.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    assert (found.died_from, found.died) == (first, last)
+    found, _ = one(tmp_path / "time", person(deceasedDateTime="2024-05-01T00:00:00Z"), zone=zone)
+    assert (found.died_from, found.died) == (None, datetime(2024, 5, 1, tzinfo=UTC))
+
+
 def test_deaths_without_a_day_are_unknown_and_nobody_is_alive_by_silence(tmp_path):
     said = [{"deceasedBoolean": True}, {"deceasedDateTime": "2024-02"}, {"deceasedDateTime": "x"}]
     for number, changes in enumerate(said):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from builders import patient
 
+from client.sources import json_lines
 from client.sources.jsonl import UNDATED, Jsonl
 from client.sources.source import Attrition
 from privacy.errors import SourceBroken
@@ -333,3 +334,34 @@ def test_its_state_changes_with_its_files(write_lines, tmp_path):
     assert None not in states
     assert states[1] == states[2]
     assert len(set(states)) == 3
+
+
+def test_a_key_that_stands_twice_is_refused_and_not_named(tmp_path):
+    path = tmp_path / "notes.jsonl"
+    path.write_text('{"id": "p1", "Zebulon Quagmire": 1, "Zebulon Quagmire": 2}\n')
+    with pytest.raises(SourceBroken, match="line 1: a key stands twice") as error:
+        read(path)
+    assert "Zebulon" not in str(error.value)
+
+
+def test_a_line_without_end_is_refused_and_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_lines, "LONGEST_LINE", 1000)
+    path = tmp_path / "notes.jsonl"
+    path.write_text("[" + "1," * 5000 + "1]")
+    with pytest.raises(SourceBroken, match=r"line 1: is longer than .*; write an object a line"):
+        read(path)
+
+
+@pytest.mark.parametrize("time", ["-5", "2024-1-5T10:00:00Z", "1704448800", "24-01-05T10:00:00Z"])
+def test_what_is_no_iso_time_is_refused(tmp_path, time):
+    path = tmp_path / "notes.jsonl"
+    path.write_text(json.dumps(patient(1, notes=[{"at": time, "text": "x"}])))
+    with pytest.raises(SourceBroken, match=r"notes\.0\.at"):
+        read(path)
+
+
+def test_windows_1252_is_not_latin_1(tmp_path):
+    path = tmp_path / "notes.jsonl"
+    path.write_bytes(json.dumps(patient(1), ensure_ascii=False).encode() + b'\n{"\x93": 1}')
+    with pytest.raises(SourceBroken, match=r"is not latin-1 \(line 2\), perhaps Windows-1252"):
+        read(path, encoding="latin-1")

@@ -124,6 +124,7 @@ def test_stays_codes_deaths_and_notes_are_joined_by_patient(tmp_path):
     assert (first.newborn, second.newborn, child.stays[0].newborn) == (False, False, True)
     assert (first.died, one.deaths_known) == (False, True)
     assert one.died == at("2196-06-01 23:59:59.999999")
+    assert one.died_from == at("2196-06-01 00:00:00")
     assert child.died is None
     assert first.facts["ethnicity"] == "WHITE"
     assert "religion" not in first.facts

@@ -35,7 +35,8 @@ def test_stays_codes_deaths_and_notes_are_joined_by_patient(tmp_path):
     assert (one.id, two.id) == ("10000032", "9")
     assert one.deaths_known
     assert one.died == at("2180-09-09 23:59:59.999999")
-    assert two.died == at("2150-01-03 08:30:00")
+    assert one.died_from == at("2180-09-09 00:00:00")
+    assert (two.died, two.died_from) == (at("2150-01-03 08:30:00"), None)
     first, second = one.stays
     assert first.codes == (
         Code("icd-9-cm", "572.3"),

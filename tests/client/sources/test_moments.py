@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from client.sources.moments import Moments, TimeFormat, TimeZone, since_epoch
+from client.sources.moments import Moments, Span, TimeFormat, TimeZone, since_epoch
 
 FORMAT, ZONE = TypeAdapter(TimeFormat), TypeAdapter(TimeZone)
 
@@ -73,6 +73,31 @@ def test_dates_begin_where_they_are_and_are_told():
         assert own.of(date(2024, 7, 1)) == datetime(2024, 6, 30, 22, tzinfo=UTC)
         own.of("2024-07-01 00:00" if time_format == "iso" else "02/07/2024")
     assert len(told) == 5
+
+
+@pytest.mark.parametrize(
+    ("zone", "text", "first", "hours"),
+    [
+        ("UTC", "2020-01-09", datetime(2020, 1, 9, tzinfo=UTC), 24),
+        ("Europe/Madrid", "2020-01-09", datetime(2020, 1, 8, 23, tzinfo=UTC), 24),
+        ("America/New_York", "2020-01-09", datetime(2020, 1, 9, 5, tzinfo=UTC), 24),
+        ("Europe/Madrid", "2024-03-31", datetime(2024, 3, 30, 23, tzinfo=UTC), 23),
+        ("Europe/Madrid", "2024-10-27", datetime(2024, 10, 26, 22, tzinfo=UTC), 25),
+        # Clocks that skip midnight: the day begins at 01:00, and the one before ends there.
+        ("America/Sao_Paulo", "2018-11-04", datetime(2018, 11, 4, 3, tzinfo=UTC), 23),
+        ("America/Sao_Paulo", "2018-11-03", datetime(2018, 11, 3, 3, tzinfo=UTC), 24),
+    ],
+)
+def test_a_date_lasts_to_the_next_midnight_of_its_zone(zone, text, first, hours):
+    last = first + timedelta(hours=hours) - timedelta(microseconds=1)
+    assert moments(zone=zone).span(text) == Span(first, last)
+    assert moments(zone=zone).span(date.fromisoformat(text)) == Span(first, last)
+    assert moments(zone=zone).of(text) == first
+
+
+def test_a_time_is_a_moment_also_at_midnight():
+    at = datetime(2020, 1, 8, 23, tzinfo=UTC)
+    assert moments().span("2020-01-09 00:00") == Span(at, at)
 
 
 def test_a_time_without_a_zone_needs_one():

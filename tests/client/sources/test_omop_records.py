@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy
@@ -85,6 +86,21 @@ def test_whether_somebody_died_in_a_stay(hospital, discharged_to, death, deaths,
     assert found.deaths_known is (deaths == "all")
     if death:
         assert found.died == datetime(death.year, death.month, death.day, 23, 59, 59, 999999, UTC)
+        assert found.died_from == datetime(death.year, death.month, death.day, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Madrid", "America/New_York"])
+@pytest.mark.parametrize("hour", [None, 0, 15])
+def test_a_death_known_by_its_day_is_that_day_of_the_hospital(hospital, zone, hour):
+    local = datetime(2024, 3, 20, hour or 0, tzinfo=ZoneInfo(zone))
+    at = None if hour is None else local.replace(tzinfo=None)
+    insert(hospital, "death", {"person_id": 7, "death_date": local.date(), "death_datetime": at})
+    found = one(hospital, time_zone=zone)
+    if hour:
+        assert (found.died, found.died_from) == (local, None)
+    else:
+        last = local.replace(hour=23, minute=59, second=59, microsecond=999999)
+        assert (found.died, found.died_from) == (last, local)
 
 
 def set_visit(url: str, **values: Any) -> None:

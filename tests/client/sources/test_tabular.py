@@ -22,6 +22,7 @@ from privacy.errors import SourceBroken
 from tasks.records import Code, Patient
 
 CANARY = "Zebulon Quagmire"
+INSTANT = timedelta(microseconds=1)
 
 NOTES = {
     "pid": ["10", "2", "10", "2"],
@@ -147,8 +148,9 @@ def test_four_tables_become_patients_in_order_of_id(tmp_path, kind):
         (utc(2024, 1, 20, 7, 30), "progress", 'third\r\n"quoted"', "b"),
     ]
     assert [(n.kind, n.stay) for n in two.notes] == [("discharge", "c"), ("note", None)]
-    assert (ten.died, ten.deaths_known, ten.followed_until) == (
+    assert (ten.died_from, ten.died, ten.deaths_known, ten.followed_until) == (
         utc(2024, 5, 31, 22),
+        utc(2024, 6, 1, 22) - INSTANT,
         True,
         utc(2024, 6, 30, 22),
     )
@@ -161,6 +163,42 @@ def test_four_tables_become_patients_in_order_of_id(tmp_path, kind):
     }
     assert attrition.first["codes of a stay that is not there"] == "codes row 4"
     assert attrition.first["patients without notes"] == "follow_up row 2"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("zone", "hours"), [("UTC", 0), ("Europe/Madrid", -1), ("America/New_York", 5)]
+)
+def test_dates_alone_of_notes_and_ends_are_the_days_end_in_the_sources_zone(
+    tmp_path, kind, zone, hours
+):
+    table = {
+        "patient": ["1"],
+        "text": ["said in the afternoon"],
+        "at": ["2020-01-05"],
+        "from": ["2020-01-05"],
+        "to": ["2020-01-09"],
+    }
+    dates = {"at", "from", "to"} if kind is Parquet else set()
+    typed = {
+        name: [date.fromisoformat(cell) if name in dates else cell for cell in cells]
+        for name, cells in table.items()
+    }
+    columns = {"at": "at", "admitted": "from", "discharged": "to"}
+    (one,), attrition = alone(
+        tmp_path, kind, typed, notes={"columns": columns}, time_zone=zone, shifted=True
+    )
+    shift, end = timedelta(hours=hours), timedelta(days=1) - INSTANT
+    assert one.notes[0].at == utc(2020, 1, 5) + shift + end
+    assert one.stays[0].admitted == utc(2020, 1, 5) + shift
+    assert one.stays[0].discharged == utc(2020, 1, 9) + shift + end
+    assert sum(n for rule, n in attrition.counts.items() if rule.startswith("dates without")) == 3
+
+
+def test_a_death_with_a_time_is_not_known_by_its_day(tmp_path, monkeypatch):
+    monkeypatch.setitem(FOLLOW_UP, "died", ["2024-06-01 00:00", ""])
+    (ten, _), _ = whole(tmp_path, Csv)
+    assert (ten.died, ten.died_from) == (utc(2024, 5, 31, 22), None)
 
 
 def test_both_kinds_read_the_same(tmp_path):
@@ -325,7 +363,7 @@ def test_parquet_times_with_and_without_a_zone_and_dates(tmp_path):
         ),
         (
             pa.array([date(2024, 7, 1), date(2024, 1, 1)]),
-            [utc(2024, 6, 30, 22), utc(2023, 12, 31, 23)],
+            [utc(2024, 7, 1, 22) - INSTANT, utc(2024, 1, 1, 23) - INSTANT],
         ),
     ):
         found, _ = alone(

@@ -75,6 +75,11 @@ def test_our_tasks_hold(task):
     assert not [one for one in TASK_CHECKS.run(task) if one.broken]
 
 
+def cut(text: str) -> str:
+    """Without every other word."""
+    return " ".join(text.split()[::2])
+
+
 class Odd(Task):
     """A task that can be made wrong in any one way."""
 
@@ -124,7 +129,8 @@ class Odd(Task):
             target = frozenset({"yes"} if true else ())
             if self.way == "future":
                 at = stay.admitted
-            yield Label(at, frozenset({"maybe"}) if self.way == "target" else target)
+            view = {"writes": lambda text: f"{text} YES", "cuts": cut}.get(self.way)
+            yield Label(at, frozenset({"maybe"}) if self.way == "target" else target, view=view)
 
     asked: ClassVar[int] = 0
 
@@ -140,6 +146,7 @@ class Odd(Task):
         ({"way": "chance"}, "depend on chance"),
         ({"way": "future"}, "changes when notes written after it"),
         ({"way": "silent"}, "no rule that says why"),
+        ({"way": "writes"}, "puts words into a note"),
         ({"way": "names"}, "names a patient or a stay"),
         ({"way": "raises"}, "raises KeyError"),
         ({"way": "else", "exclusive_": True}, "0 true outputs"),
@@ -150,8 +157,9 @@ def test_each_way_of_being_wrong_is_found(fields, words):
     assert any(words in text for text in said), said
 
 
-def test_a_task_that_is_right_passes():
-    assert not [one for one in TASK_CHECKS.run(Odd()) if one.broken]
+@pytest.mark.parametrize("way", ["", "cuts"])
+def test_a_task_that_is_right_passes(way):
+    assert not [one for one in TASK_CHECKS.run(Odd(way=way)) if one.broken]
 
 
 def test_our_sources_hold(tmp_path):
