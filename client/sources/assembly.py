@@ -2,6 +2,7 @@
 
 | what | becomes | rule |
 | --- | --- | --- |
+| a stay or note of a year that cannot be | left out | `stays of a year that cannot be`, and notes |
 | a stay discharged before it began | left out | `stays discharged before they began` |
 | a stay whose id stood before at this patient | left out | `stays that stand twice` |
 | a note without text | left out | `notes without text` |
@@ -24,6 +25,9 @@ from itertools import pairwise
 from client.sources.source import Attrition
 from privacy.errors import SourceBroken
 from tasks.records import Note, Part, Patient, Stay
+
+FIRST_YEAR, LAST_YEAR = 1800, 2400
+"""Dates that were moved to protect patients lie as late as the 23rd century."""
 
 # What text files have for layout (tab, line feed, vertical tab, form feed, return) stays.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
@@ -113,10 +117,17 @@ def with_notes(patients: Iterable[tuple[str, Patient]], attrition: Attrition) ->
             attrition.add("patients without notes", place)
 
 
+def _cannot_be(moment: datetime) -> bool:
+    """Whether it is a sentinel such as 9999, which some databases write for "not yet"."""
+    return not FIRST_YEAR <= moment.year <= LAST_YEAR
+
+
 def _stays(stays: Iterable[Stay], place: str, attrition: Attrition) -> tuple[Stay, ...]:
     kept: dict[str, Stay] = {}
     for stay in stays:
-        if stay.discharged < stay.admitted:
+        if _cannot_be(stay.admitted) or _cannot_be(stay.discharged):
+            attrition.add("stays of a year that cannot be", place)
+        elif stay.discharged < stay.admitted:
             attrition.add("stays discharged before they began", place)
         elif stay.id in kept:
             attrition.add("stays that stand twice", place)
@@ -136,6 +147,9 @@ def _notes(
 ) -> tuple[Note, ...]:
     kept: list[Note] = []
     for at, kind, text, stay in notes:
+        if _cannot_be(at):
+            attrition.add("notes of a year that cannot be", place)
+            continue
         clean = None if text is None else _CONTROL.sub(" ", text)
         if clean is None or not clean.strip():
             attrition.add("notes without text", place)

@@ -21,6 +21,7 @@ from privacy.errors import SourceBroken
 Role = Literal["id", "text", "word", "code", "codes", "time", "fact"]
 """What a column is read as: an id, a note, any word, a code, several codes, a moment, a fact."""
 
+_A_NUMBER = re.compile(r"[+-]?\d+\.\d*[eE][+-]?\d+|[+-]?\d+[eE]\+\d+|[+-]?\d+\.0*")
 _WHOLE = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
 ) | {"INTEGER", "UINTEGER"}
@@ -140,7 +141,8 @@ class Reading:
             case "text" | "code" | "time" if text:
                 return f"NULLIF(CAST({cell} AS VARCHAR), '')"
             case "id" if text or whole or base == "UUID":
-                return f"NULLIF(CAST({cell} AS VARCHAR), '')"
+                given = f"CAST({cell} AS VARCHAR)"
+                return f"CASE WHEN trim({given}) = '' THEN NULL ELSE {given} END"
             case "word" | "fact" if text or whole or base == "BOOLEAN":
                 return f"NULLIF(CAST({cell} AS VARCHAR), '')"
         # The base alone: an ENUM's full type lists its values.
@@ -162,7 +164,7 @@ class Reading:
             return fact.said
         if column.role == "codes":
             return lambda cell: _codes(cell, self.separator)
-        return lambda cell: cell
+        return _identifier if column.role == "id" else lambda cell: cell
 
     def _time(self, name: str) -> Callable[[Any], Any]:
         """How a time is read, by what it is the time of."""
@@ -171,6 +173,19 @@ class Reading:
         if name in _ENDS:
             return lambda value: self.moments.span(value).last
         return self.moments.of
+
+
+def _identifier(cell: str | None) -> str | None:
+    """An id as it stands.
+
+    Raises:
+        ValueError: A spreadsheet wrote it as a number: different ids have become one.
+    """
+    if cell is not None and _A_NUMBER.fullmatch(cell):
+        raise ValueError(
+            "holds ids that were turned into numbers such as 1.0E+07; export it as text"
+        )
+    return cell
 
 
 def _codes(cell: str | list[str | None] | None, separator: str | None) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ _ISO = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = timedelta(microseconds=1)
-FIRST_YEAR, LAST_YEAR = 1800, 2200
+FIRST_YEAR, LAST_YEAR = 1800, 2400
 
 
 def _zone(name: str) -> str:
@@ -114,7 +114,7 @@ class Moments:
             if self._zone is None:
                 raise ValueError("a time without a zone; set time_zone in site.toml")
             value = value.replace(tzinfo=self._zone, fold=0)
-        if not FIRST_YEAR < value.year < LAST_YEAR:
+        if not FIRST_YEAR <= value.year <= LAST_YEAR:
             raise ValueError(f"a year before {FIRST_YEAR} or after {LAST_YEAR}; mend the file")
         return value.astimezone(UTC)
 

@@ -218,7 +218,7 @@ class Tabular(Source):
                 moments=Moments(
                     time_format=files.time_format or self.time_format,
                     time_zone=self.time_zone,
-                    dates=lambda: attrition.add("dates without a time of day (their beginning)"),
+                    dates=lambda: attrition.add("dates without a time of day (kept)"),
                 ),
                 separator=self.notes.code_separator,
             )

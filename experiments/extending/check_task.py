@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -87,9 +88,7 @@ def _earlier(task: Task) -> Iterator[str]:
         labels = _labels(task, patient)
         for label in labels:
             past = tuple(note for note in patient.notes if note.at <= label.at)
-            known = Patient(patient.id, patient.stays, past, died=patient.died,
-                            deaths_known=patient.deaths_known,
-                            followed_until=patient.followed_until)  # fmt: skip
+            known = replace(patient, notes=past)
             if _said([label])[0] not in _said(_labels(task, known)):
                 yield "a label changes when notes written after it are taken away"
 

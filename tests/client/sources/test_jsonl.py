@@ -365,3 +365,12 @@ def test_windows_1252_is_not_latin_1(tmp_path):
     path.write_bytes(json.dumps(patient(1), ensure_ascii=False).encode() + b'\n{"\x93": 1}')
     with pytest.raises(SourceBroken, match=r"is not latin-1 \(line 2\), perhaps Windows-1252"):
         read(path, encoding="latin-1")
+
+
+def test_a_stay_that_ends_in_9999_is_left_out_and_counted(tmp_path):
+    never = {"id": "s1", "admitted": "2024-01-01T08:00:00Z", "discharged": "9999-12-31T23:59:59Z"}
+    path = tmp_path / "notes.jsonl"
+    path.write_text(json.dumps(patient(1, stays=[never])))
+    [one], attrition = read(path)
+    assert one.stays == ()
+    assert attrition.counts["stays of a year that cannot be"] == 1

@@ -107,9 +107,9 @@ def test_a_time_without_a_zone_needs_one():
     assert moments(zone=None).of("2024-01-01T10:00Z") == datetime(2024, 1, 1, 10, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("year", [1, 1800, 2200, 9999])
+@pytest.mark.parametrize("year", [1, 1799, 2401, 9999])
 def test_years_that_no_patient_lives_in_are_refused(year):
-    with pytest.raises(ValueError, match="a year before 1800 or after 2200"):
+    with pytest.raises(ValueError, match="a year before 1800 or after 2400"):
         moments().of(f"{year:04}-01-01 10:00")
 
 

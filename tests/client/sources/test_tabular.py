@@ -157,7 +157,7 @@ def test_four_tables_become_patients_in_order_of_id(tmp_path, kind):
     assert (two.died, two.deaths_known, two.followed_until) == (None, True, None)
     assert attrition.counts == {
         "codes of a stay that is not there": 1,
-        "dates without a time of day (their beginning)": 3,
+        "dates without a time of day (kept)": 3,
         "notes without a stay's id (kept)": 1,
         "patients without notes": 1,
     }
@@ -385,7 +385,7 @@ def test_parquet_times_with_and_without_a_zone_and_dates(tmp_path):
         ("2024-13-05 10:00Z", "is not an ISO time"),
         ("45306.5", "is not an ISO time"),
         ("0024-01-05T10:00Z", "a year before 1800"),
-        ("9999-12-31T23:59:59Z", "a year before 1800 or after 2200"),
+        ("9999-12-31T23:59:59Z", "a year before 1800 or after 2400"),
         (CANARY, "is not an ISO time"),
     ],
 )
@@ -680,3 +680,24 @@ def test_the_clocks_rule(tmp_path):
     assert autumn == utc(2024, 10, 27, 0, 30)
     assert skipped == after == utc(2024, 3, 31, 1, 30)
     assert autumn.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("id", ["1.0E+07", "10000000.0", "1e+07"])
+def test_ids_that_a_spreadsheet_made_one_are_refused(tmp_path, id):
+    (tmp_path / "n.csv").write_text(f"patient,text\n7,Zebulon\n{id},Quagmire\n")
+    source = Csv.model_validate({"notes": {"paths": ["n.csv"]}, "undated": True})
+    with pytest.raises(SourceBroken, match="turned into numbers") as error:
+        list(source.patients(root=tmp_path, attrition=Attrition()))
+    assert "n.csv" in str(error.value)
+    assert id not in str(error.value).replace("such as 1.0E+07", "")
+
+
+def test_an_id_of_blanks_is_none(tmp_path):
+    (tmp_path / "n.csv").write_text("patient,text\n7,one\n  ,two\n ,three\n1E5B,four\n")
+    source, attrition = (
+        Csv.model_validate({"notes": {"paths": ["n.csv"]}, "undated": True}),
+        Attrition(),
+    )
+    found = list(source.patients(root=tmp_path, attrition=attrition))
+    assert [one.id for one in found] == ["1E5B", "7"]
+    assert sum(attrition.counts.values()) == 2
