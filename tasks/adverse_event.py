@@ -26,8 +26,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 class AdverseEvent(Task):
-    """Multi-label outcomes of each report, from its narrative (DAEDRA, von Csefalvay 2024,
-    arXiv:2402.10951, for the task on VAERS).
+    """Multi-label outcomes of each report, from its narrative.
+
+    The task on VAERS is that of DAEDRA (von Csefalvay 2024, arXiv:2402.10951).
 
     Predicts at the report's own time, and reads the report alone. A narrative often says in words
     what the boxes say: of the reports of a death in VAERS 1990-1999 three quarters do.

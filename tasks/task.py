@@ -134,7 +134,9 @@ def notes_for(patient: Patient, label: Label, left_out: LeftOut = lambda _: None
         for note in allowed
         if note.at <= label.at and not (note.kind == SUMMARY and _goes_on(note, patient, label.at))
     ]
-    if label.summary_of is not None and all(note.stay != label.summary_of for note in found):
+    if label.summary_of is not None and all(
+        _stay_of(note, patient) != label.summary_of for note in found
+    ):
         found += _summarised(patient, allowed, label, left_out)
     return _viewed(sorted(found, key=lambda note: note.at, reverse=True), label, left_out)
 

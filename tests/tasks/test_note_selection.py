@@ -128,6 +128,12 @@ def test_where_something_was_written_the_summary_is_not_read():
     assert given_ == [early]
 
 
+def test_a_note_of_no_stay_that_was_written_in_this_one_is_one_of_it():
+    early = Note(ADMITTED, "admission", "early")
+    given_, _ = counted(AT_ADMISSION, early, summary(timedelta(days=4)))
+    assert given_ == [early]
+
+
 def test_older_notes_of_no_stay_are_read_beside_the_summary():
     older = Note(START, "letter", "older")
     given_, _ = counted(AT_ADMISSION, older, summary(timedelta(days=4)))
