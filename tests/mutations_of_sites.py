@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mutation import Mutation
 
+HIDDEN = ("tests/client/test_hidden_counts.py",)
 LOCAL = ("tests/client/test_local.py",)
 APP = ("tests/client/test_app.py",)
 EMBED = ("tests/client/test_embed.py",)
@@ -161,7 +162,14 @@ MUTATIONS = (
         "client/counting.py",
         "if len(patients) < smallest or not shown.any():",
         "if not shown.any():",
-        LOCAL,
+        HIDDEN,
+    ),
+    Mutation(
+        "suppression: what all but few carry is counted",
+        "client/counting.py",
+        "hidden_labels(carried, smallest=smallest) | hidden_labels(without, smallest=smallest)",
+        "hidden_labels(carried, smallest=smallest)",
+        HIDDEN,
     ),
     Mutation(
         "tallies: their ceiling is not checked",

@@ -78,3 +78,7 @@ def test_an_output_that_all_but_few_have_is_hidden_too(lacking, shown):
     assert bool(found) == shown
     if shown:
         assert found["heldout/labels"].sums.sum() == 40 + lacking + lacking // 2
+
+
+def test_that_there_is_nobody_is_a_small_count():
+    assert counted([], outputs=2) == {}
