@@ -7,13 +7,13 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
+from client.sources.sealed_file import SealedFile
 from privacy.errors import SourceBroken
 
 LONGEST_LINE = 64 * 1024 * 1024
@@ -105,24 +105,19 @@ def seekable(path: Path) -> bool:
 class Spool:
     """Keeps lines of gzipped files, which cannot be read again where they stand; a context manager.
 
-    They lie packed and sealed with AES-256-GCM in a file without a name, which is gone with the
-    process; the key is in memory only.
+    They lie packed in a `SealedFile`.
     """
 
     def __init__(self) -> None:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        self._cipher = AESGCM(AESGCM.generate_key(256))
-        self._file = tempfile.TemporaryFile(prefix="fedward-")  # noqa: SIM115
-        self._end = 0
+        self._sealed = SealedFile()
 
     def __enter__(self) -> Self:
         """Is open already."""
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         """Removes what was kept."""
-        self._file.close()
+        self._sealed.__exit__(*error)
 
     def keep(self, line: bytes) -> tuple[int, int]:
         """Keeps a line; gives where it starts and its length there.
@@ -130,30 +125,11 @@ class Spool:
         Raises:
             SourceBroken: There is no room for temporary files.
         """
-        start = self._end
-        sealed = self._cipher.encrypt(self._nonce(start), zlib.compress(line, 1), None)
-        try:
-            self._file.seek(start)
-            self._file.write(sealed)
-            self._file.flush()
-        except OSError as error:
-            raise SourceBroken(
-                f"temporary files cannot be written ({type(error).__name__}); make room in "
-                f"{tempfile.gettempdir()}, or gunzip the export"
-            ) from None
-        self._end += len(sealed)
-        return start, len(sealed)
+        return self._sealed.keep(zlib.compress(line, 1))
 
     def line(self, start: int, length: int) -> bytes:
         """A line that was kept."""
-        self._file.seek(start)
-        return zlib.decompress(
-            self._cipher.decrypt(self._nonce(start), self._file.read(length), None)
-        )
-
-    @staticmethod
-    def _nonce(start: int) -> bytes:
-        return start.to_bytes(12, "big")  # no two lines start at one place
+        return zlib.decompress(self._sealed.get(start, length))
 
 
 class Again:

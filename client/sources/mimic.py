@@ -18,7 +18,8 @@ from client.sources.mimic_charts import (
     Records,
     Summaries,
 )
-from client.sources.mimic_tables import Table, find, state
+from client.sources.mimic_tables import Table, find
+from client.sources.shares import files_state
 from client.sources.source import Attrition, Source
 from client.sources.tables import Tables
 from client.sources.texts import Texts
@@ -79,7 +80,7 @@ class Mimic(Source):
     def state(self, *, root: Path) -> str | None:
         """See `Source.state`: size and time of each file."""
         try:
-            return state(tuple(self._paths(root).values()))
+            return files_state(tuple(self._paths(root).values()))
         except (SourceBroken, OSError):
             return None
 

@@ -6,7 +6,6 @@ same; names of files and columns may be in upper or lower case.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,15 +45,6 @@ def find(folder: Path, table: str, *, hint: str = "") -> Path:
         both = " and ".join(path.relative_to(folder).as_posix() for path in found[:2])
         raise SourceBroken(f"{folder.name}: {both} are both table {table}; leave one of them there")
     return found[0]
-
-
-def state(paths: Sequence[Path]) -> str:
-    """What changes whenever one of the files does."""
-    found = []
-    for path in paths:
-        file = path.stat()
-        found.append((file.st_ino, file.st_size, file.st_mtime_ns))
-    return json.dumps(found)
 
 
 class Table:

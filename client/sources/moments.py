@@ -7,7 +7,7 @@
 | that the clocks show twice, in autumn | the first of the two |
 | that the clocks skip, in spring | as far after the change as it reads: 02:30 is 03:30 |
 | a date alone | its first moment, or its last where that is asked for, and counted |
-| before 1800 or after 2200 | `SourceBroken`: a mangled year |
+| before 1800 or after 2400 | `SourceBroken`: a mangled year |
 
 The two lines on clocks are one rule: the offset of before the change holds. Every moment is kept
 in UTC, because Python compares two times of one zone by their clocks.
@@ -24,12 +24,13 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator
 
+from client.sources.assembly import FIRST_YEAR, LAST_YEAR
+
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z| ?[+-]\d\d(:?\d\d)?)?)?", re.ASCII
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = timedelta(microseconds=1)
-FIRST_YEAR, LAST_YEAR = 1800, 2400
 
 
 def _zone(name: str) -> str:

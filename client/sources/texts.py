@@ -6,38 +6,30 @@ these are fetched from here.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from array import array
 from typing import Self
 
-from privacy.errors import SourceBroken
+from client.sources.sealed_file import SealedFile
 
 
 class Texts:
     """Texts in the order in which they came; a context manager.
-
-    The file has no name, so it is gone with the process however that ends. Each text is sealed
-    (AES-256-GCM) with a key that is held in memory only.
 
     Guarantees:
         A text is given only to whom it was kept for.
     """
 
     def __init__(self) -> None:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        self._file = tempfile.TemporaryFile(prefix="fedward-")  # noqa: SIM115
-        self._cipher = AESGCM(AESGCM.generate_key(bit_length=256))
+        self._sealed = SealedFile()
         self._ends = array("Q", [0])
 
     def __enter__(self) -> Self:
         """Itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         """Removes the file."""
-        self._file.close()
+        self._sealed.__exit__(*error)
 
     def keep(self, text: str | None, owner: str) -> None:
         """Adds a text; the first is number 1.
@@ -45,18 +37,8 @@ class Texts:
         Raises:
             SourceBroken: The temporary disk is full.
         """
-        number = len(self._ends)
-        sealed = b""
-        if text:
-            sealed = self._cipher.encrypt(_once(number), text.encode(), owner.encode())
-        try:
-            self._file.write(sealed)
-        except OSError as error:
-            raise SourceBroken(
-                f"there is no room for the notes in {tempfile.gettempdir()} ({error.strerror}); "
-                "point TMPDIR to a disk that has it"
-            ) from None
-        self._ends.append(self._ends[-1] + len(sealed))
+        length = self._sealed.keep(text.encode(), owner.encode())[1] if text else 0
+        self._ends.append(self._ends[-1] + length)
 
     def get(self, number: int, owner: str) -> str | None:
         """A text; None where there was none.
@@ -64,18 +46,7 @@ class Texts:
         Raises:
             SourceBroken: It was kept for somebody else: the file changed while it was read.
         """
-        from cryptography.exceptions import InvalidTag
-
         start, end = self._ends[number - 1], self._ends[number]
-        if start == end:
-            return None
-        self._file.flush()
-        sealed = os.pread(self._file.fileno(), end - start, start)
-        try:
-            return self._cipher.decrypt(_once(number), sealed, owner.encode()).decode()
-        except InvalidTag:
-            raise SourceBroken("a table of notes changed while it was read; read it anew") from None
-
-
-def _once(number: int) -> bytes:
-    return number.to_bytes(12)
+        return (
+            self._sealed.get(start, end - start, owner.encode()).decode() if end > start else None
+        )

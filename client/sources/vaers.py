@@ -13,9 +13,10 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from client.sources.assembly import assembled, with_notes
+from client.sources.shares import files_state
 from client.sources.source import Attrition, Piece, Source
 from client.sources.tables import Encoding
-from client.sources.zipped import Record, records, zip_state
+from client.sources.zipped import Record, records
 from privacy.spec import Spec
 from tasks.records import Code, Part, Patient, Stay
 
@@ -115,7 +116,7 @@ class Vaers(Source):
 
     def state(self, *, root: Path) -> str:
         """See `Source.state`: number, size and time of each zip."""
-        return zip_state(_zip(root, year) for year in self.years)
+        return files_state([_zip(root, year) for year in self.years])
 
     def cut(self, column: str, *, largest: int, rest: str, root: Path) -> list[Piece]:
         """See `Source.cut`: by `STATE`; reports without a state belong to the rest."""

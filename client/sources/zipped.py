@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,19 +76,6 @@ def records(
         raise SourceBroken(
             f"{path.name}: cannot be read as a zip ({type(error).__name__}); fetch it again"
         ) from None
-
-
-def zip_state(paths: Iterable[Path]) -> str:
-    """What changes whenever one of the files does: number, size and time of each."""
-    found: list[tuple[int, int, int] | None] = []
-    for path in paths:
-        try:
-            file = path.stat()
-        except OSError:
-            found.append(None)
-        else:
-            found.append((file.st_ino, file.st_size, file.st_mtime_ns))
-    return json.dumps(found)
 
 
 def _member(archive: zipfile.ZipFile, path: Path, member: str) -> str:

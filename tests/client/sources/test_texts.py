@@ -34,8 +34,8 @@ def test_the_disk_has_no_text_and_no_name_for_the_file():
     with Texts() as texts:
         texts.keep(NAME, "p1")
         assert texts.get(1, "p1") == NAME
-        held = os.pread(texts._file.fileno(), 1000, 0)
-        assert os.fstat(texts._file.fileno()).st_nlink == 0
+        held = os.pread(texts._sealed._file.fileno(), 1000, 0)
+        assert os.fstat(texts._sealed._file.fileno()).st_nlink == 0
     assert len(held) == len(NAME) + 16
     assert NAME.encode() not in held
 
@@ -50,7 +50,7 @@ def test_a_full_disk_is_said(monkeypatch):
             def close(self) -> None:
                 pass
 
-        texts._file.close()
-        monkeypatch.setattr(texts, "_file", Full())
+        texts._sealed._file.close()
+        monkeypatch.setattr(texts._sealed, "_file", Full())
         with pytest.raises(SourceBroken, match=r"no room for the notes in .*; point TMPDIR"):
             texts.keep(NAME, "p1")
