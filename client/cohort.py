@@ -32,6 +32,7 @@ from embeddings.store_file import lock_file
 from privacy.errors import EncoderDiffers, SiteError, SourceBroken
 from privacy.files import locked, replacing
 from tasks.bags import PatientBag
+from tasks.heads.questions import Questions
 from tasks.records import Part
 from tasks.study import Study
 from tasks.task import notes_for
@@ -136,7 +137,7 @@ def prepared(site: Site, study: Study) -> Cohort | None:
     members = (member for part in cohort.members.values() for member in part)
     keys = {key for member in members for stay in member for key in stay.notes}
     with open_store(site, study, known=cohort.identity) as store:
-        return cohort if all(key in store for key in keys.union(cohort.questions)) else None
+        return cohort if all(key in store for key in keys.union(*cohort.questions)) else None
 
 
 def load_encoder(site: Site, study: Study) -> Encoder:
@@ -206,13 +207,13 @@ def bags(cohort: Cohort, part: Part, *, study: Study, store: VectorStore) -> lis
     return found
 
 
-def question_vectors(cohort: Cohort, store: VectorStore) -> torch.Tensor:
-    """The encoder's vectors of what each output means, (L, D): the mean of a question's chunks,
-    of unit length.
-    """
-    rows = [_vectors(key, store).mean(0) for key in cohort.questions]
-    stacked = torch.from_numpy(np.stack(rows))
-    return torch.nn.functional.normalize(stacked, dim=1)
+def question_vectors(cohort: Cohort, store: VectorStore) -> Questions:
+    """The encoder's vectors of what each output means; of a text of several chunks their mean."""
+    groups = [
+        torch.from_numpy(np.stack([_vectors(key, store).mean(0) for key in keys]))
+        for keys in cohort.questions
+    ]
+    return Questions.grouped(groups)
 
 
 def open_store(site: Site, study: Study, *, known: str | None = None) -> VectorStore:
@@ -247,10 +248,11 @@ def _write(
     """Writes the cohort, its patients' parts and for whom its notes are kept; the notes that must
     be embedded.
     """
-    questions = [store.key(text) for text in study.task.questions]
+    questions = [[store.key(text) for text in texts] for texts in study.questions]
     cohort_file.write_head(file, identity=store.identity, questions=questions)
-    missing = {key for key in questions if key not in store}
-    owned = {(key, NOBODY) for key in questions}
+    public = {key for keys in questions for key in keys}
+    missing = {key for key in public if key not in store}
+    owned = {(key, NOBODY) for key in public}
     given: dict[bytes, Part] = {}
     for read, chosen in enumerate(select(site, study, attrition), 1):
         stays = []
@@ -329,7 +331,7 @@ def _embed(
         progress("embedding", done, len(missing))
 
     def texts() -> Iterator[str]:
-        yield from study.task.questions
+        yield from dict.fromkeys(text for texts in study.questions for text in texts)
         # Read a second time rather than held in memory: notes may be many. What was whole a
         # moment ago is not opened a second time.
         for chosen in select(site, study, Attrition()):

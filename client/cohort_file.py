@@ -16,7 +16,7 @@ from privacy.errors import SiteError
 from privacy.files import drafts, remove, replacing
 from tasks.records import Part
 
-FORMAT = 2
+FORMAT = 3
 PARTS: tuple[Part, ...] = ("train", "tune", "heldout")
 
 
@@ -44,17 +44,17 @@ class Cohort:
     Attributes:
         identity: Of encoder and chunker; what the vectors are filed under.
         members: For each part, the patients in order, each a list of stays.
-        questions: The keys of the outputs' questions.
+        questions: For each output the keys of its question and of its other terms.
     """
 
     identity: str
     members: dict[Part, tuple[tuple[Stay, ...], ...]]
-    questions: tuple[Key, ...]
+    questions: tuple[tuple[Key, ...], ...]
 
 
-def write_head(file: TextIO, *, identity: str, questions: Iterable[Key]) -> None:
+def write_head(file: TextIO, *, identity: str, questions: Iterable[Iterable[Key]]) -> None:
     """Writes the first line."""
-    keys = [key.hex() for key in questions]
+    keys = [[key.hex() for key in output] for output in questions]
     file.write(json.dumps({"format": FORMAT, "identity": identity, "questions": keys}) + "\n")
 
 
@@ -88,7 +88,7 @@ def read(path: Path) -> Cohort:
         return Cohort(
             identity=head["identity"],
             members={part: tuple(rows) for part, rows in members.items()},
-            questions=tuple(map(bytes.fromhex, head["questions"])),
+            questions=tuple(tuple(map(bytes.fromhex, keys)) for keys in head["questions"]),
         )
     except (ValueError, LookupError, TypeError):
         raise SiteError(

@@ -27,6 +27,7 @@ from privacy.release import Hello, Release, ReleaseHeader, RequestHeader
 from privacy.releases import question
 from tasks.bags import PatientBag, collate
 from tasks.heads.head import Head, Weights, set_weights, weights_of
+from tasks.heads.questions import Questions
 from tasks.loss import patient_losses
 from tasks.study import Study
 
@@ -39,13 +40,13 @@ class Bags:
         train: Trained on.
         tune: Choose the threshold.
         heldout: Score the study.
-        questions: Vectors of what the outputs mean, (L, D).
+        questions: Vectors of what the outputs mean.
     """
 
     train: Sequence[PatientBag]
     tune: Sequence[PatientBag]
     heldout: Sequence[PatientBag]
-    questions: torch.Tensor
+    questions: Questions
 
 
 def hello(
@@ -298,7 +299,7 @@ def _bags(site: Site, study: Study, header: RequestHeader) -> tuple[Bags, str]:
     return _load(site, study, cohort), cohort.identity
 
 
-def _head(study: Study, questions: torch.Tensor, weights: Weights) -> Head:
+def _head(study: Study, questions: Questions, weights: Weights) -> Head:
     head = study.head.build(dim=study.encoder.dim, outputs=len(study.outputs), questions=questions)
     set_weights(head, weights)
     return head

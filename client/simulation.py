@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import tomli_w
 from pydantic import Field, model_validator
 
+from client.drawn import Drawn, before, write_drawn
 from client.policy import Policy
 from client.site import Site
 from client.sources.kinds import AnySource
@@ -27,6 +29,7 @@ from privacy.spec import Spec, read_toml
 from tasks.heads.kinds import AnyHead
 from tasks.places import Places
 from tasks.study import SIMULATION, OptimizerSpec, Study
+from tasks.term_coding import TermCoding
 
 
 class Cut(Spec):
@@ -71,6 +74,7 @@ class Simulation(Spec):
             rounded to the nearest ten.
         stratified: Deals all sites' patients together into parts with about the same share of
             every output, in place of `split` and of a split that the source brings along.
+        names: Draws what a `term-coding` study asks for; see `Drawn`.
         baseline: What suits training under noise seldom suits training without it; this keeps
             the comparison fair to those who train alone.
     """
@@ -83,6 +87,7 @@ class Simulation(Spec):
     source: AnySource | None = None
     cut: Cut | None = None
     stratified: Stratified | None = None
+    names: Drawn | None = None
     baseline: Recipe | None = None
 
     @model_validator(mode="after")
@@ -106,6 +111,30 @@ class Simulation(Spec):
         if not isinstance(table, dict):
             raise ValueError(f"{path}: has no [{SIMULATION}] table, so it cannot be simulated")
         return cls.parse_table(table, where=f"{path}: {SIMULATION}")
+
+    def with_names(self, places: Places) -> Places:
+        """Where the study's task waits for its names, the run's own study file that has them.
+
+        Raises:
+            SourceBroken: The records cannot be read.
+            ValueError: Not so many are there, or the study has names and would draw others.
+        """
+        study, waits = before(places.study)
+        if waits is (self.names is None):
+            raise ValueError(
+                f"{places.study}: list the names of its term-coding task, or have simulation.names "
+                "draw them; one of the two"
+            )
+        if self.names is None or not isinstance(study.task, TermCoding):
+            return places
+        sources = [site.source for site in self.sites] if self.source is None else [self.source]
+        patients = (
+            patient
+            for source in sources
+            for patient in source.patients(root=places.data, attrition=Attrition())
+        )
+        names = self.names.names(patients, system=study.task.system)
+        return replace(places, study=write_drawn(places.study, names, to=places.run / "study.toml"))
 
     def named_sites(self, data: Path) -> tuple[SimulatedSite, ...]:
         """Every site, in a stable order.

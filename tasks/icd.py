@@ -173,6 +173,41 @@ def terms(code: str, system: IcdSystem = "icd-10-cm") -> tuple[str, ...]:
     return tuple(_terms().get(written(code, system) or "", ()))
 
 
+def wider_terms(
+    code: str, system: IcdSystem = "icd-10-cm", *, level: Level = "full", most: int = 24
+) -> tuple[str, ...]:
+    """Other words for a code and for what it holds: its inclusion terms, then titles and inclusion
+    terms of the codes right below it. Where there are more than `most`, those that stand evenly
+    apart in the table are taken.
+
+    Raises:
+        ValueError: The system has no such level.
+
+    >>> wider_terms("I48", most=3)
+    ('Paroxysmal atrial fibrillation', 'Chronic atrial fibrillation', 'Atypical atrial flutter')
+    """
+    found = list(terms(code, system)) if level not in ("chapter", "block") else []
+    for below in _right_below(code, system, level):
+        found += [title(below, system), *terms(below, system)]
+    unlike = [
+        text for text in dict.fromkeys(found) if text != nearest_title_at(code, system, level)
+    ]
+    if len(unlike) <= most:
+        return tuple(unlike)
+    return tuple(unlike[number * len(unlike) // most] for number in range(most))
+
+
+def nearest_title_at(code: str, system: IcdSystem, level: Level) -> str:
+    """The title of a chapter or block, or the nearest one of a code.
+
+    Raises:
+        ValueError: The system has no such code or level.
+    """
+    if level in ("chapter", "block"):
+        return title(code, system, level=level)
+    return nearest_title(code, system)
+
+
 def parents(code: str, system: IcdSystem = "icd-10-cm") -> tuple[Above, ...]:
     """What a code belongs to, nearest first, to its chapter. A block may have its category's name
     (`B20`).
@@ -270,6 +305,30 @@ def _level(code: str, category: str) -> Level:
     if code == category:
         return "category"
     return "subcategory" if code == _subcategory(code, category) else "full"
+
+
+def _right_below(code: str, system: IcdSystem, level: Level) -> list[str]:
+    """The categories of a chapter or block; of any other code those that only other codes below
+    it stand above.
+    """
+    if level in ("chapter", "block"):
+        of = 0 if level == "chapter" else 1
+        return [category for category, where in table(system).places.items() if where[of] == code]
+    found: list[str] = []
+    for one in _members(system).get(_category(code, system), ()):
+        # In order of the tree: what stands below the last one comes right behind it.
+        if one != code and one.startswith(code) and not (found and one.startswith(found[-1])):
+            found.append(one)
+    return found
+
+
+@cache
+def _members(system: IcdSystem) -> dict[str, list[str]]:
+    """The codes of each category."""
+    found: dict[str, list[str]] = {}
+    for code in table(system).titles:
+        found.setdefault(_category(code, system), []).append(code)
+    return found
 
 
 def _has_blocks(system: IcdSystem) -> None:

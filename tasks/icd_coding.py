@@ -79,7 +79,7 @@ class IcdCoding(Task):
         if len(set(self.codes)) != len(self.codes):
             raise ValueError("codes: a code stands twice")
         if self.rule is not None or self.table is not None:
-            here = icd_rules.pin(self.systems, self.outputs, self.questions)
+            here = icd_rules.pin(self.systems, self.outputs, self._meanings)
             if self.table is None:
                 # Frozen for everybody else: what is filled in here is in the study's digest.
                 object.__setattr__(self, "table", here)
@@ -108,6 +108,16 @@ class IcdCoding(Task):
     def questions(self) -> tuple[str, ...]:
         """See `Task.questions`: the codes' titles."""
         return _titles(self.outputs, self.systems, self.level)
+
+    @property
+    def terms(self) -> tuple[tuple[str, ...], ...]:
+        """See `Task.terms`: inclusion terms, which only ICD-10-CM has, and what stands below."""
+        return _terms(self.outputs, self.systems, self.level)
+
+    @property
+    def _meanings(self) -> tuple[tuple[str, ...], ...]:
+        pairs = zip(self.questions, self.terms, strict=True)
+        return tuple((question, *terms) for question, terms in pairs)
 
     @property
     def summary(self) -> str:
@@ -201,14 +211,25 @@ def _rolled(outputs: tuple[str, ...], systems: Systems, level: icd.Level) -> tup
 @cache
 def _titles(outputs: tuple[str, ...], systems: Systems, level: icd.Level) -> tuple[str, ...]:
     """What each output means."""
+    named = _named(outputs, systems)
+    return tuple(icd.nearest_title_at(code, system, level) for system, code in named)
+
+
+@cache
+def _terms(
+    outputs: tuple[str, ...], systems: Systems, level: icd.Level
+) -> tuple[tuple[str, ...], ...]:
+    """Other words for each output."""
+    named = _named(outputs, systems)
+    return tuple(icd.wider_terms(code, system, level=level) for system, code in named)
+
+
+def _named(outputs: tuple[str, ...], systems: Systems) -> list[tuple[IcdSystem, str]]:
+    """The system and the code of each output's name."""
     found = []
     for name in outputs:
         parts = icd_rules.split(name, systems)
         if parts is None:
             raise ValueError(f"{name} is of none of the study's systems")
-        system, code = parts
-        if level in ("chapter", "block"):
-            found.append(icd.title(code, system, level=level))
-        else:
-            found.append(icd.nearest_title(code, system))
-    return tuple(found)
+        found.append(parts)
+    return found

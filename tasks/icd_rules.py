@@ -81,11 +81,11 @@ def drawn(rule: CodeRule, systems: Systems, level: icd.Level) -> tuple[str, ...]
     return found
 
 
-def pin(systems: Systems, outputs: tuple[str, ...], questions: tuple[str, ...]) -> str:
+def pin(systems: Systems, outputs: tuple[str, ...], meanings: tuple[tuple[str, ...], ...]) -> str:
     """What codes were drawn from, such as `simple-icd-10-cm 1.5.0 #0123456789abcdef`: the packages
     in words, and a hash of the outputs and of what they mean.
     """
-    content = json.dumps([outputs, questions], separators=(",", ":")).encode()
+    content = json.dumps([outputs, meanings], separators=(",", ":")).encode()
     return f"{_packages(systems)} #{hashlib.sha256(content).hexdigest()[:16]}"
 
 

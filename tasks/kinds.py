@@ -15,6 +15,7 @@ from tasks.length_of_stay import LengthOfStay
 from tasks.mortality_30d import Mortality30d
 from tasks.readmission import Readmission
 from tasks.task import Task
+from tasks.term_coding import TermCoding
 
 TASKS: Registry[Task] = Registry(
     "fedward.tasks",
@@ -28,6 +29,7 @@ TASKS: Registry[Task] = Registry(
     ClaimDenial,
     AdverseEvent,
     Flag,
+    TermCoding,
 )
 
 AnyTask = Annotated[Task, TASKS]

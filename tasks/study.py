@@ -137,6 +137,17 @@ class Study(Spec):
         return self.task.outputs
 
     @property
+    def questions(self) -> tuple[tuple[str, ...], ...]:
+        """What each output means, in the texts that the head reads: its question, and its other
+        terms where the head asks for them.
+        """
+        texts = tuple((question,) for question in self.task.questions)
+        if not self.head.reads_terms or not self.task.terms:
+            return texts
+        pairs = zip(texts, self.task.terms, strict=True)
+        return tuple(tuple(dict.fromkeys((*text, *more))) for text, more in pairs)
+
+    @property
     def numbers(self) -> int:
         """How many numbers the head trains."""
         return sum(math.prod(shape) for shape in self.contract().parameters.values())

@@ -91,6 +91,13 @@ class Task(Kind):
     def questions(self) -> tuple[str, ...]:
         """What each output means, in words that an encoder can read; L of them."""
 
+    @property
+    def terms(self) -> tuple[tuple[str, ...], ...]:
+        """Other words for each output, such as synonyms, for heads that read them
+        (`HeadSpec.reads_terms`); L tuples, or none at all.
+        """
+        return ()
+
     @abstractmethod
     def labels(self, patient: Patient, left_out: LeftOut) -> Iterator[Label]:
         """The patient's answers, in the order of the stays.

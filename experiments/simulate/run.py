@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from client import cohort, local
+from client.drawn import before
 from client.local import Bags
 from client.simulation import Simulation
 from client.site import Site
@@ -109,14 +110,17 @@ def simulate(
         SimulationFailed: The study did not finish.
     """
     began = time.monotonic()
-    study, simulation = Study.read(study_file), Simulation.read(study_file)
+    simulation = Simulation.read(study_file)
+    name = before(study_file)[0].name
     if split_seed is not None:
         how = (simulation.stratified or Stratified()).model_copy(update={"seed": split_seed})
         simulation = simulation.model_copy(update={"stratified": how})
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    run = f"{study.name}-{stamp}-{secrets.token_hex(2)}"
+    run = f"{name}-{stamp}-{secrets.token_hex(2)}"
     home = home.resolve()
     places = Places(study_file.resolve(), data.resolve(), home, home / "runs" / run)
+    places = simulation.with_names(places)
+    study = Study.read(places.study)
     this = Simulated(study, simulation, places, engine, screen)
     _prepare(this)
     _run(this)

@@ -1,33 +1,36 @@
-"""code-query: every code asks each chunk its own question."""
+"""code-query: every code asks each chunk its own questions."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from tasks.heads.head import Head, HeadSpec, Number, mean_chunk
+from tasks.heads.head import Head, HeadSpec, Number, fitting, mean_chunk
+from tasks.heads.questions import Questions
 
 
 class CodeQueryHead(Head):
     """Two D x D maps and a bias per code around frozen question vectors. See `CodeQuery`."""
 
     questions: Tensor
+    of: Tensor
 
-    def __init__(self, spec: CodeQuery, dim: int, questions: Float[Tensor, "L D"]) -> None:
+    def __init__(self, spec: CodeQuery, dim: int, questions: Questions) -> None:
         super().__init__()
-        outputs = len(questions)
         self.spec = spec
+        self.outputs = questions.outputs
         self.pick = nn.Linear(dim, dim, bias=False)
         self.score = nn.Linear(dim, dim, bias=False)
         # A bias per code, written as a map of one constant: Opacus knows Linear, and a bare
         # parameter would need a rule of its own.
-        self.bias = nn.Linear(1, outputs, bias=False)
-        self.residual = nn.Linear(dim, outputs, bias=False) if spec.residual else None
-        self.register_buffer("questions", questions, persistent=False)
+        self.bias = nn.Linear(1, self.outputs, bias=False)
+        self.residual = nn.Linear(dim, self.outputs, bias=False) if spec.residual else None
+        self.register_buffer("questions", questions.vectors, persistent=False)
+        self.register_buffer("of", questions.of, persistent=False)
 
     def forward(
         self, x: Float[Tensor, "P S C D"], chunks: Bool[Tensor, "P S C"]
@@ -37,13 +40,24 @@ class CodeQueryHead(Head):
         scored = self.score(x) @ self.questions.T * self.spec.scale
         # Padding gets no weight. A stay of padding only would give NaN with -inf; with the
         # least finite number its weights are uniform, and its logits are never read.
-        hidden = ~chunks.unsqueeze(-1)
-        weights = picked.masked_fill(hidden, torch.finfo(x.dtype).min).softmax(2)
+        picked = picked.masked_fill(~chunks.unsqueeze(-1), torch.finfo(x.dtype).min)
         constant = torch.full_like(x[:, :, 0, :1], self.spec.bias_scale)
-        logits: Tensor = (weights * scored).sum(2) + self.bias(constant)
+        logits: Tensor = self._asked(picked, scored) + self.bias(constant)
         if self.residual is not None:
             logits = logits + self.residual(mean_chunk(x, chunks) * self.spec.residual_scale)
         return logits
+
+    def _asked(
+        self, picked: Float[Tensor, "P S C N"], scored: Float[Tensor, "P S C N"]
+    ) -> Float[Tensor, "P S L"]:
+        """Softmax over the pairs of a chunk and one of the code's questions, and the mean score."""
+        nothing = picked.new_zeros(*picked.shape[:2], self.outputs)
+        whose = self.of.expand(*picked.shape[:2], -1)
+        # The largest of each code is taken out, so that no exponential overflows.
+        top = (nothing - torch.inf).scatter_reduce(-1, whose, picked.detach().amax(2), "amax")
+        weights = (picked - top[..., self.of].unsqueeze(2)).exp()
+        whole = nothing.index_add(-1, self.of, weights.sum(2))
+        return nothing.index_add(-1, self.of, (weights * scored).sum(2)) / whole
 
     def start(self, generator: torch.Generator) -> None:
         """See `Head.start`: identities, a constant bias, a zero residual."""
@@ -67,8 +81,13 @@ class CodeQuery(HeadSpec):
         bias: As in `Linear`.
         bias_scale: How fast the biases learn beside the maps: they are trained as
             `bias_scale * b`.
+        terms: What becomes of an output's other terms (`Task.terms`): `none` reads its title
+            alone, `mean` the mean vector of all, `each` lets every term ask for itself, with one
+            softmax over the pairs of a chunk and a term (synonyms as in Yuan et al. 2022,
+            arXiv:2203.01515, on frozen vectors).
         residual: Adds a zero-started linear map of the stay's mean vector (D numbers a code).
-        residual_scale: Factor on that map's input.
+        residual_scale: Factor on that map's input: how fast it learns beside the maps, and how
+            much of a clipped gradient is its own.
     """
 
     kind: ClassVar[str] = "code-query"
@@ -76,15 +95,20 @@ class CodeQuery(HeadSpec):
     scale: Number = 30.0
     bias: Number = -11.0
     bias_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    terms: Literal["none", "mean", "each"] = "mean"
     residual: bool = False
     residual_scale: Number = 1.0
 
-    def build(
-        self, *, dim: int, outputs: int, questions: Float[Tensor, "L D"] | None = None
-    ) -> Head:
+    @property
+    def reads_terms(self) -> bool:
+        """See `HeadSpec.reads_terms`."""
+        return self.terms != "none"
+
+    def build(self, *, dim: int, outputs: int, questions: Questions | None = None) -> Head:
         """See `HeadSpec.build`."""
-        if questions is None:
-            questions = torch.zeros(outputs, dim)
-        if tuple(questions.shape) != (outputs, dim):
-            raise ValueError(f"questions must have shape {(outputs, dim)}")
-        return CodeQueryHead(self, dim, questions)
+        asked = fitting(questions, dim=dim, outputs=outputs)
+        if self.terms == "none":
+            asked = asked.first()
+        elif self.terms == "mean":
+            asked = asked.mean()
+        return CodeQueryHead(self, dim, asked)

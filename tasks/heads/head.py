@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from privacy.spec import Kind
+from tasks.heads.questions import Questions
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -40,10 +41,15 @@ class Head(nn.Module):
 class HeadSpec(Kind):
     """Names a head in a study. Other packages add kinds under `fedward.heads`."""
 
+    @property
+    def reads_terms(self) -> bool:
+        """Whether the head asks for the outputs' other terms (`Task.terms`), too. Where no head
+        does, they are not embedded.
+        """
+        return False
+
     @abstractmethod
-    def build(
-        self, *, dim: int, outputs: int, questions: Float[Tensor, "L D"] | None = None
-    ) -> Head:
+    def build(self, *, dim: int, outputs: int, questions: Questions | None = None) -> Head:
         """The head, untrained; its trained weights are those of `initial`.
 
         Args:
@@ -59,6 +65,19 @@ class HeadSpec(Kind):
         with torch.no_grad():
             head.start(generator)
         return weights_of(head)
+
+
+def fitting(questions: Questions | None, *, dim: int, outputs: int) -> Questions:
+    """The questions; zeros where there are none.
+
+    Raises:
+        ValueError: They are not those of so many outputs, or not so wide.
+    """
+    if questions is None:
+        return Questions.one_each(torch.zeros(outputs, dim))
+    if (questions.outputs, questions.vectors.shape[1]) != (outputs, dim):
+        raise ValueError(f"questions must have shape {(outputs, dim)}")
+    return questions
 
 
 def mean_chunk(

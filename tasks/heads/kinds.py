@@ -7,9 +7,17 @@ from typing import Annotated
 from privacy.spec import Registry
 from tasks.heads.code_query import CodeQuery
 from tasks.heads.head import HeadSpec
+from tasks.heads.label_attention import LabelAttention
 from tasks.heads.linear import Linear
 from tasks.heads.mlp import Mlp
 
-HEADS: Registry[HeadSpec] = Registry("fedward.heads", HeadSpec, Linear, Mlp, CodeQuery)  # type: ignore[type-abstract]
+HEADS: Registry[HeadSpec] = Registry(
+    "fedward.heads",
+    HeadSpec,  # type: ignore[type-abstract]
+    Linear,
+    Mlp,
+    LabelAttention,
+    CodeQuery,
+)
 
 AnyHead = Annotated[HeadSpec, HEADS]

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tasks.heads.head import Head, HeadSpec, Number, mean_chunk
+from tasks.heads.questions import Questions
 
 
 class LinearHead(Head):
@@ -47,9 +48,7 @@ class Linear(HeadSpec):
     scale: Number = 1.0
     bias: Number = -3.0
 
-    def build(
-        self, *, dim: int, outputs: int, questions: Float[Tensor, "L D"] | None = None
-    ) -> Head:
+    def build(self, *, dim: int, outputs: int, questions: Questions | None = None) -> Head:
         """See `HeadSpec.build`; questions are not used."""
         del questions
         return LinearHead(self, dim, outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,6 +11,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tasks.heads.head import Head, HeadSpec, Number, mean_chunk, normal_
+from tasks.heads.questions import Questions
+
+SIZES = {"small": (256,), "medium": (512,), "large": (1024, 512)}
+"""Widths of the hidden layers of each preset."""
 
 
 class MlpHead(Head):
@@ -19,7 +23,7 @@ class MlpHead(Head):
     def __init__(self, spec: Mlp, dim: int, outputs: int) -> None:
         super().__init__()
         self.spec = spec
-        widths = (dim, *spec.hidden)
+        widths = (dim, *(spec.hidden or SIZES[spec.size]))
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.out = nn.Linear(widths[-1], outputs)
 
@@ -49,21 +53,20 @@ class Mlp(HeadSpec):
     """A multi-layer perceptron.
 
     Attributes:
-        hidden: Widths of the hidden layers, first to last.
+        size: A preset of `hidden`, in the spirit of the three sizes that Xu and Dray compare:
+            `small` is 256, `medium` 512, `large` 1024 and 512.
+        hidden: Widths of the hidden layers, first to last, in place of `size`.
         scale: As in `Linear`.
         bias: As in `Linear`.
     """
 
     kind: ClassVar[str] = "mlp"
-    hidden: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(min_length=1, max_length=8)
-    ] = (512,)
+    size: Literal["small", "medium", "large"] = "medium"
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(max_length=8)] = ()
     scale: Number = 1.0
     bias: Number = -3.0
 
-    def build(
-        self, *, dim: int, outputs: int, questions: Float[Tensor, "L D"] | None = None
-    ) -> Head:
+    def build(self, *, dim: int, outputs: int, questions: Questions | None = None) -> Head:
         """See `HeadSpec.build`; questions are not used."""
         del questions
         return MlpHead(self, dim, outputs)

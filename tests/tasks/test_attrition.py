@@ -22,6 +22,7 @@ from tasks.mortality_30d import Mortality30d
 from tasks.readmission import Readmission
 from tasks.records import Note, Patient, Stay, icd10cm
 from tasks.task import Task, notes_for
+from tasks.term_coding import TermCoding
 
 EACH = [
     IcdCoding(codes=("I10",)),
@@ -36,6 +37,7 @@ EACH = [
     Flag(column="denied"),
     Flag(column="denied", values=("yes", "no"), at="admission"),
     Flag(column="denied", at="icu"),
+    TermCoding(system="icd-10-cm", names=("I10", "E11.9")),
 ]
 every_task = pytest.mark.parametrize("task", EACH, ids=lambda task: task.kind)
 

@@ -1,0 +1,90 @@
+"""Names for a simulated study, drawn from published records when it starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import tomli_w
+from pydantic import Field
+
+from privacy.spec import Spec, read_toml
+from tasks.icd_rules import MOST_CODES
+from tasks.records import Patient
+from tasks.study import SIMULATION, Study
+from tasks.term_coding import TermCoding
+
+NAMES = "names"
+
+
+class Drawn(Spec):
+    """The most frequent terms of the training patients become what a `term-coding` study asks.
+
+    For published records alone: of private ones such a list is a release of counts, which would
+    need noise and a charge (a hospital's study lists its terms). What was drawn stands in the run's
+    own study file.
+
+    Attributes:
+        most: How many terms.
+    """
+
+    most: Annotated[int, Field(ge=1, le=MOST_CODES)]
+
+    def names(self, patients: Iterable[Patient], *, system: str) -> tuple[str, ...]:
+        """The terms that most training patients have, the most frequent first, ties by name.
+
+        Args:
+            patients: Of all sites. A patient who is in no part of the source's own split counts,
+                one who is held out by it does not.
+            system: Whose codes count.
+
+        Raises:
+            ValueError: There are none, or fewer than asked for.
+        """
+        counts: Counter[str] = Counter()
+        for patient in patients:
+            if patient.part in (None, "train"):
+                counts.update(
+                    {
+                        code.code
+                        for stay in patient.stays
+                        for code in stay.codes
+                        if code.system == system
+                    }
+                )
+        if len(counts) < self.most:
+            raise ValueError(
+                f"simulation.names: the training patients have {len(counts):,} terms of {system}, "
+                f"not {self.most:,}"
+            )
+        ranked = sorted(counts, key=lambda name: (-counts[name], name))
+        return tuple(ranked[: self.most])
+
+
+def before(study_file: Path) -> tuple[Study, bool]:
+    """A study file as it stands, and whether its task waits for its names: it then asks for one
+    that nobody has.
+
+    Raises:
+        ValueError: It does not fit.
+    """
+    table = read_toml(study_file)
+    table.pop(SIMULATION, None)
+    task = table.get("task")
+    if not isinstance(task, dict):
+        task = {}
+    waits = task.get("kind") == TermCoding.kind and NAMES not in task
+    if waits:
+        table["task"] = task | {NAMES: ["-"]}
+    return Study.parse_table(table, where=str(study_file)), waits
+
+
+def write_drawn(study_file: Path, names: Iterable[str], *, to: Path) -> Path:
+    """Writes the study file again, with the names that its task asks for."""
+    table = read_toml(study_file)
+    table["task"][NAMES] = list(names)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(tomli_w.dumps(table), "utf-8")
+    return to
