@@ -31,6 +31,7 @@ from client.sources.opening import (
 from client.sources.shares import Only, PartColumn, files_state, pieces
 from client.sources.source import Attrition, Piece, Source
 from client.sources.tables import FILE, ROW, Tables, quoted
+from client.sources.texts import Texts
 from privacy.errors import SourceBroken
 from tasks.records import Patient
 
@@ -157,11 +158,11 @@ class Tabular(Source):
 
     def _patients(self, root: Path, attrition: Attrition) -> Iterator[tuple[str, Patient]]:
         where, parameters = self._share()
-        with Tables() as tables:
+        with Tables() as tables, Texts() as texts:
             opened = self._open(tables, root, attrition)
             streams = [
                 by_patient(
-                    opened.notes.rows(tables, where=where, parameters=parameters),
+                    opened.notes.rows(tables, texts, where=where, parameters=parameters),
                     without="notes without a patient's id",
                     attrition=attrition,
                 )
