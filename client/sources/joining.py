@@ -26,6 +26,7 @@ from typing import Any
 
 from client.sources.assembly import assembled
 from client.sources.cells import Row
+from client.sources.complaints import Encoding
 from client.sources.moments import Span
 from client.sources.shares import UNDATED, PartColumn
 from client.sources.source import Attrition
@@ -55,6 +56,7 @@ class Joining:
         deaths_known: See `Patient`.
         followed_until: Of patients of whom no row says it.
         part: Which values of `part` mean what.
+        encoding: See `client.sources.assembly.assembled`.
     """
 
     attrition: Attrition
@@ -69,6 +71,7 @@ class Joining:
     deaths_known: bool
     followed_until: datetime | None
     part: PartColumn | None
+    encoding: Encoding
 
     def patient(
         self,
@@ -110,6 +113,7 @@ class Joining:
             deaths_known=self.deaths_known,
             followed_until=until or self.followed_until,
             shifted=self.shifted or self.undated,
+            encoding=self.encoding,
         )
 
     def _part(self, notes: Sequence[Row]) -> tuple[Part | None, Sequence[Row]]:

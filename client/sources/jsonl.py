@@ -335,6 +335,7 @@ class Jsonl(Source):
             deaths_known=record.deaths_known,
             followed_until=record.followed_until,
             shifted=self.shifted,
+            encoding=self.encoding,
         )
 
 

@@ -18,6 +18,7 @@ themselves lie at the site in clear.
 | has a column without a name, such as the index that pandas writes | that column is not read |
 | has a row with a field too many or too few, or a quote that does not end | `SourceBroken` |
 | has bytes that its encoding does not have; latin-1 has none of 0x80 to 0x9f | `SourceBroken` |
+| is a workbook, Parquet or UTF-16 | `SourceBroken` |
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from client.sources.complaints import LONGEST_LINE, Encoding, complaint, refuse_encoding
+from client.sources.complaints import (
+    LONGEST_LINE,
+    Encoding,
+    complaint,
+    refuse_encoding,
+    refuse_foreign,
+)
 from client.sources.scratch import Scratch
 from privacy.errors import SourceBroken
 
@@ -293,6 +300,7 @@ def _there(path: Path) -> None:
 
 def _header(path: Path, encoding: Encoding, delimiter: str) -> list[str]:
     _there(path)
+    refuse_foreign(path)
     try:
         with _opened(path, encoding) as file:
             found = next(csv.reader(file, delimiter=delimiter), [])

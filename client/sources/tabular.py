@@ -112,6 +112,10 @@ class Tabular(Source):
     ) -> dict[str, str]:
         """Names files as a table and gives the types of its columns."""
 
+    @abstractmethod
+    def _encoding(self) -> Encoding:
+        """What the files' texts are in."""
+
     def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:
         """See `Source.patients`: in order of id."""
         return with_notes(self._patients(root, attrition), attrition)
@@ -197,6 +201,7 @@ class Tabular(Source):
             deaths_known=follow_up is not None and follow_up.deaths_known,
             followed_until=self.followed_until,
             part=self.part,
+            encoding=self._encoding(),
         )
 
     def _open(
@@ -259,6 +264,9 @@ class Csv(Tabular):
         )
         return dict.fromkeys(columns, "VARCHAR")
 
+    def _encoding(self) -> Encoding:
+        return self.encoding
+
 
 class Parquet(Tabular):
     """Parquet files. Ids are text or whole numbers, codes text, times timestamps, dates or text."""
@@ -269,6 +277,9 @@ class Parquet(Tabular):
         self, tables: Tables, name: str, paths: Sequence[Path], needs: Collection[str]
     ) -> dict[str, str]:
         return tables.parquet(name, paths, needs=needs)
+
+    def _encoding(self) -> Encoding:
+        return "utf-8"
 
 
 def _text(column: str) -> str:

@@ -167,12 +167,25 @@ class Vaers(Source):
                 if part == "neither":
                     attrition.add("reports in no part of the split", row.place)
                     continue
-                if self.encoding == "latin-1" and _utf8(row["SYMPTOM_TEXT"]):
-                    attrition.add("reports in UTF-8 where latin-1 is said (kept)", row.place)
-                yield row.place, _patient(row, given, part, attrition)
+                yield row.place, self._patient(row, given, part, attrition)
             if terms and self.only is None:  # a share leaves the other shares' terms over
                 rule = "reports with symptoms and nothing else"
                 attrition.add(rule, f"{year}VAERSSYMPTOMS.csv", len(terms))
+
+    def _patient(
+        self, row: Record, terms: tuple[Code, ...], part: Part | None, attrition: Attrition
+    ) -> Patient:
+        number, at = str(_number(row)), _received(row)
+        stay = Stay(number, at, at, terms, facts=_facts(row))
+        return assembled(
+            number,
+            [stay],
+            [(at, "report", row["SYMPTOM_TEXT"], number)],
+            place=row.place,
+            attrition=attrition,
+            part=part,
+            encoding=self.encoding,
+        )
 
     def _terms(self, root: Path, year: int) -> dict[int, tuple[Code, ...]]:
         """Every report's symptom terms of one year, each once, by the report's number."""
@@ -207,21 +220,6 @@ def _training_reports(source: Vaers, root: Path, state: str) -> tuple[tuple[str,
 
 def _zip(root: Path, year: int) -> Path:
     return root / f"{year}VAERSData.zip"
-
-
-def _patient(
-    row: Record, terms: tuple[Code, ...], part: Part | None, attrition: Attrition
-) -> Patient:
-    number, at = str(_number(row)), _received(row)
-    stay = Stay(number, at, at, terms, facts=_facts(row))
-    return assembled(
-        number,
-        [stay],
-        [(at, "report", row["SYMPTOM_TEXT"], number)],
-        place=row.place,
-        attrition=attrition,
-        part=part,
-    )
 
 
 def _facts(row: Record) -> dict[str, bool | str]:
@@ -259,13 +257,3 @@ def _received(row: Record) -> datetime:
         except ValueError:
             pass
     raise row.broken("RECVDATE", "is not a date as MM/DD/YYYY; did a spreadsheet save it?")
-
-
-def _utf8(text: str) -> bool:
-    if text.isascii():
-        return False
-    try:
-        text.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return False
-    return True
