@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from client.sources.layout import Fact
+from client.sources.mangled import is_number
 from client.sources.moments import Moments, since_epoch
 from client.sources.source import Attrition
 from client.sources.tables import FILE, ROW, Tables, quoted
@@ -22,7 +23,6 @@ from privacy.errors import SourceBroken
 Role = Literal["id", "text", "word", "code", "codes", "time", "fact"]
 """What a column is read as: an id, a note, any word, a code, several codes, a moment, a fact."""
 
-_A_NUMBER = re.compile(r"[+-]?\d+\.\d*[eE][+-]?\d+|[+-]?\d+[eE]\+\d+|[+-]?\d+\.0*")
 _WHOLE = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
 ) | {"INTEGER", "UINTEGER"}
@@ -61,8 +61,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was read of a row; a value is None where the cell is empty."""
+    """What was read of a row.
 
+    Attributes:
+        file: Its name.
+        place: File and row.
+        values: By the columns' names; None where the cell is empty.
+    """
+
+    file: str
     place: str
     values: Mapping[str, Any]
 
@@ -135,7 +142,7 @@ class Reading:
                     raise SourceBroken(f"{place}: column {column.column}: {error}") from None
             if texts is not None:
                 values["text"] = texts.get(file, number, values["patient"])
-            yield Row(place, values)
+            yield Row(file, place, values)
 
     def _of(self, name: str) -> str:
         """The one column of a name, for SQL."""
@@ -198,7 +205,7 @@ def _identifier(cell: str | None) -> str | None:
     Raises:
         ValueError: A spreadsheet wrote it as a number: different ids have become one.
     """
-    if cell is not None and _A_NUMBER.fullmatch(cell):
+    if cell is not None and is_number(cell):
         raise ValueError(
             "holds ids that were turned into numbers such as 1.0E+07; export it as text"
         )

@@ -27,6 +27,7 @@ from typing import Any
 from client.sources.assembly import assembled
 from client.sources.cells import Row
 from client.sources.complaints import Encoding
+from client.sources.mangled import CodeCheck
 from client.sources.moments import Span
 from client.sources.shares import UNDATED, PartColumn
 from client.sources.source import Attrition
@@ -53,6 +54,8 @@ class Joining:
         code_system: Of codes whose row does not say it.
         code_systems: What rows may say of it, and what that means.
         system_column: Its name.
+        code_column: That of the codes.
+        mangled: Refuses files whose codes were made numbers or dates.
         deaths_known: See `Patient`.
         followed_until: Of patients of whom no row says it.
         part: Which values of `part` mean what.
@@ -68,6 +71,8 @@ class Joining:
     code_system: System | None
     code_systems: Mapping[str, System]
     system_column: str
+    code_column: str
+    mangled: CodeCheck
     deaths_known: bool
     followed_until: datetime | None
     part: PartColumn | None
@@ -84,7 +89,8 @@ class Joining:
         """The patient and where it stands; None where all its notes are in no part of the split.
 
         Raises:
-            SourceBroken: It is in two parts of the split, or a code of no known system.
+            SourceBroken: It is in two parts of the split, or has a code of no known system or one
+                that was made a number or a date.
         """
         part, mine = self._part(notes)
         if notes and not mine:
@@ -214,14 +220,13 @@ class Joining:
         )
 
     def _code(self, row: Row, code: str) -> Code:
-        if self.code_system is not None:
-            return Code(self.code_system, code)
-        system = self.code_systems.get(row["system"] or "")
+        system = self.code_system or self.code_systems.get(row["system"] or "")
         if system is None:
             raise SourceBroken(
                 f"{row.place}: column {self.system_column}: has a value that code_systems does "
                 "not name; name it there"
             )
+        self.mangled.see(code, system, file=row.file, column=self.code_column)
         return Code(system, code)
 
 

@@ -34,8 +34,7 @@ class Mimic(Source):
 
     `patients`, `admissions`, `diagnoses_icd`, `procedures_icd` and tables of notes are looked for
     in the folder and up to three folders below, such as `hosp/` and `note/`. How records become
-    patients: `client.sources.mimic_charts`; which files are refused: `.mimic_cells`,
-    `.mimic_codes`.
+    patients: `client.sources.mimic_charts`; which files are refused: `.mimic_cells`, `.mangled`.
 
     Attributes:
         folder: Of the tables, relative to the site's `data`.

@@ -36,6 +36,7 @@ from typing import Any, Literal, NamedTuple
 
 from client.sources import mimic_codes
 from client.sources.assembly import assembled
+from client.sources.mangled import dotted
 from client.sources.mimic_cells import TO_END_OF_DAY, Place, end_of_day, flag, identifier, moment
 from client.sources.source import Attrition
 from tasks.records import Code, Patient, Stay
@@ -227,7 +228,7 @@ class Charts:
                 if row.cells["hadm_id"] not in known:
                     self.attrition.add("codes of stays that are not there", str(row.place))
                     continue
-                coded = Code(system, mimic_codes.dotted(code, system))
+                coded = Code(system, dotted(code, system))
                 found.setdefault(row.cells["hadm_id"], []).append(coded)
         return {stay: tuple(codes) for stay, codes in found.items()}
 

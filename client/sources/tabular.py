@@ -20,6 +20,7 @@ from client.sources.layout import (
     NoteTable,
     StayTable,
 )
+from client.sources.mangled import CodeCheck
 from client.sources.moments import Moments, TimeFormat, TimeZone
 from client.sources.opening import (
     code_columns,
@@ -50,8 +51,9 @@ class Tabular(Source):
 
     The ids are texts, also where a Parquet file has whole numbers. What each rule of
     `client.sources.joining` and `client.sources.assembly` leaves out is counted; a cell that cannot
-    be read is `SourceBroken`, naming file, row and column. Rows are numbered from 1, without the
-    line of the columns' names. How times are read stands in `client.sources.moments`.
+    be read is `SourceBroken`, naming file, row and column, and so is a file whose ids or codes were
+    made numbers or dates (`client.sources.mangled`). Rows are numbered from 1, without the line of
+    the columns' names. How times are read stands in `client.sources.moments`.
 
     Attributes:
         notes: A row a note.
@@ -185,6 +187,7 @@ class Tabular(Source):
                 known = joining.patient(patient, notes, stays, codes, follow_up)
                 if known is not None:
                     yield known
+            joining.mangled.end()
 
     def _joining(self, attrition: Attrition) -> Joining:
         codes, follow_up = self.codes, self.follow_up
@@ -198,6 +201,11 @@ class Tabular(Source):
             code_system=self.notes.code_system if codes is None else codes.code_system,
             code_systems={} if codes is None else codes.code_systems,
             system_column="" if codes is None else codes.columns.system or "",
+            code_column=(self.notes.columns.codes or "") if codes is None else codes.columns.code,
+            mangled=CodeCheck(
+                advice="export it anew with this column as text, or name its coding system",
+                categories=True,
+            ),
             deaths_known=follow_up is not None and follow_up.deaths_known,
             followed_until=self.followed_until,
             part=self.part,
