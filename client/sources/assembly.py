@@ -22,6 +22,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Literal
 
 from client.sources.complaints import Encoding
 from client.sources.source import Attrition
@@ -30,6 +31,9 @@ from tasks.records import Note, Part, Patient, Stay
 
 FIRST_YEAR, LAST_YEAR = 1800, 2400
 """Dates that were moved to protect patients lie as late as the 23rd century."""
+
+Summaries = Literal["signed", "discharge"]
+"""When a discharge summary was written: when the source dates it, or at the end of its stay."""
 
 # What text files have for layout (tab, line feed, vertical tab, form feed, return) stays.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")

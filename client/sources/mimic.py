@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from client.sources import mimic_codes
-from client.sources.assembly import with_notes
+from client.sources.assembly import Summaries, with_notes
 from client.sources.mimic_charts import (
     CODE_COLUMNS,
     STAY_COLUMNS,
     Charts,
     Edition,
     Records,
-    Summaries,
 )
 from client.sources.mimic_tables import Table, find
 from client.sources.shares import files_state

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, NamedTuple, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from client.sources.assembly import with_notes
+from client.sources.assembly import Summaries, with_notes
 from client.sources.cells import Column, Reading, by_patient, merged
 from client.sources.complaints import Encoding
 from client.sources.joining import Joining
@@ -65,6 +65,10 @@ class Tabular(Source):
         time_zone: Of times that have none, such as `Europe/Madrid`.
         undated: Says that the notes have no times, so that each is read as written when its stay
             ends; only without `stays`.
+        summaries: `signed` takes a discharge summary as written when its row says; so one of which
+            the day alone is known cannot be read at the discharge. `discharge` takes it as written
+            when the stay ended that `notes.columns.stay` names. Only a note of the kind
+            `discharge` is one: see `kinds` of the notes.
         shifted: Says that times were moved to protect the patients, so that none of them is
             said to lie in the future.
         followed_until: Until when the site would know of another stay, where no column says it;
@@ -80,6 +84,7 @@ class Tabular(Source):
     time_format: TimeFormat = "iso"
     time_zone: TimeZone | None = None
     undated: bool = False
+    summaries: Summaries = "signed"
     shifted: bool = False
     followed_until: AwareDatetime | None = None
     part: PartColumn | None = None
@@ -88,6 +93,11 @@ class Tabular(Source):
     @model_validator(mode="after")
     def _joinable(self) -> Self:
         notes = self.notes.columns
+        if self.summaries == "discharge" and notes.stay is None and notes.discharged is None:
+            raise ValueError(
+                "notes.columns.stay: name the column of the notes' stays, at whose ends the "
+                "discharge summaries are to be taken as written"
+            )
         if self.stays is not None:
             if self.notes.tells_of_stays or self.undated:
                 raise ValueError(
@@ -198,6 +208,8 @@ class Tabular(Source):
             undated=self.undated,
             shifted=self.shifted,
             note_kind=self.notes.note_kind,
+            kinds=self.notes.kinds,
+            summaries=self.summaries,
             code_system=self.notes.code_system if codes is None else codes.code_system,
             code_systems={} if codes is None else codes.code_systems,
             system_column="" if codes is None else codes.columns.system or "",
