@@ -140,9 +140,9 @@ class Tabular(Source):
     def cut(self, column: str, *, largest: int, rest: str, root: Path) -> list[Piece]:
         """See `Source.cut`: by a column of the notes."""
         where, parameters = self._share()
+        trains, train = "true", list[object]()
         if self.part is not None:
-            where += f" AND {_among(self.part.column)}"
-            parameters.append(list(self.part.train))
+            trains, train = _among(self.part.column), [list(self.part.train)]
         with Tables() as tables:
             try:
                 self._open(tables, root, Attrition(), needs=(column,))
@@ -157,8 +157,11 @@ class Tabular(Source):
             if blank:
                 file, row = blank[0]
                 raise ValueError(f"{file} row {row}: no column {column!r} to name its site by")
-            query = f"SELECT {value}, count(DISTINCT {patient}) FROM notes WHERE {where} GROUP BY 1"
-            found = dict(tables.rows(query, parameters))
+            query = (
+                f"SELECT {value}, count(DISTINCT {patient}) FILTER (WHERE {trains}) FROM notes "
+                f"WHERE {where} GROUP BY 1"
+            )
+            found = dict(tables.rows(query, [*train, *parameters]))
 
         def share(only: Only) -> Tabular:
             return self.model_copy(update={"only": only})

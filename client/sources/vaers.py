@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from client.sources.assembly import assembled, with_notes
-from client.sources.shares import files_state
+from client.sources.shares import Only, files_state, pieces
 from client.sources.source import Attrition, Piece, Source
 from client.sources.tables import Encoding
 from client.sources.zipped import Record, records
@@ -123,20 +123,12 @@ class Vaers(Source):
         if column != "STATE":
             raise ValueError(f"vaers is cut by the column 'STATE', not by {column!r}")
         counts = dict(_training_reports(self, root, self.state(root=root)))
-        ranked = sorted(
-            (state for state in counts if state and counts[state]),
-            key=lambda state: (-counts[state], state),
-        )
-        own = tuple(ranked[:largest])
 
-        def share(states: tuple[str, ...], *, exclude: bool = False) -> Vaers:
-            return self.model_copy(update={"only": States(states=states, exclude=exclude)})
+        def share(only: Only) -> Vaers:
+            states = States(states=only.values, exclude=only.exclude)
+            return self.model_copy(update={"only": states})
 
-        pieces = [Piece(state, share((state,)), counts[state]) for state in own]
-        others = [number for state, number in counts.items() if state not in own]
-        if others:  # also where all of them are held out: nobody is lost
-            pieces.append(Piece(rest, share(own, exclude=True), sum(others)))
-        return pieces
+        return pieces(counts, share, column=column, largest=largest, rest=rest)
 
     def rows(self, root: Path, year: int) -> Iterator[Record]:
         """The rows of one zip, of this source's share only."""

@@ -174,6 +174,11 @@ def test_a_cut_counts_training_patients_only(write_lines):
     source = Jsonl.model_validate({"paths": [path.name], "part": part, **DOCUMENTS})
     pieces = source.cut("place", largest=5, rest="others", root=path.parent)
     assert {piece.name: piece.training_patients for piece in pieces} == {"x": 1, "y": 1}
+    path = write_lines(*lines, document(9, place="y", split="dev"))
+    pieces = source.cut("place", largest=5, rest="others", root=path.parent)
+    assert {piece.name: piece.training_patients for piece in pieces} == {"x": 1, "others": 0}
+    (held_out,) = pieces[1].source.patients(root=path.parent, attrition=Attrition())
+    assert held_out.id == "d9"
 
 
 def test_a_column_that_is_not_there_is_named(write_lines):

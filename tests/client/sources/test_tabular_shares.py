@@ -51,6 +51,15 @@ def test_a_cut_gives_every_patient_to_exactly_one_site(tmp_path, kind):
     ]
     ids = [one.id for piece in pieces for one in read(tmp_path, piece.source)[0]]
     assert sorted(ids) == sorted(table["patient"])
+    table["split"] = ["dev" if place in "zw" else "train" for place in places]
+    write(tmp_path, kind, "notes", table)
+    pieces = source.cut("place", largest=9, rest="others", root=tmp_path)
+    assert [(piece.name, piece.training_patients) for piece in pieces] == [
+        ("x", 5),
+        ("y", 3),
+        ("others", 0),
+    ]
+    assert [len(read(tmp_path, piece.source)[0]) for piece in pieces] == [5, 3, 3]
     with pytest.raises(ValueError, match="notes: has no column 'journal'"):
         source.cut("journal", largest=2, rest="others", root=tmp_path)
 
