@@ -7,7 +7,7 @@ from mutation import Mutation
 HIDDEN = ("tests/client/test_hidden_counts.py",)
 LOCAL = ("tests/client/test_local.py",)
 APP = ("tests/client/test_app.py",)
-EMBED = ("tests/client/test_embed.py",)
+EMBED = ("tests/client/test_embed.py", "tests/client/test_watch.py")
 POLICY = ("tests/client/test_policy_rules.py",)
 APPROVAL = ("tests/client/test_approval.py",)
 STATEMENT = ("tests/client/test_statement.py",)

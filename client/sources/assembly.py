@@ -9,6 +9,7 @@
 | a patient without notes | left out | `patients without notes` |
 | a note of a stay that is not there | kept | `notes of a stay that is not there (kept)` |
 | a note with control characters | kept, spaces instead | `notes with control characters (kept)` |
+| a note in UTF-8, read as latin-1 | kept | `notes in UTF-8 where latin-1 is said (kept)` |
 | a stay that began before the last had ended | kept | `stays that overlap another (kept)` |
 | a stay or note dated in the future | kept | `stays dated in the future (kept)`, and notes |
 | a patient's id that stood before | `SourceBroken` | |
@@ -21,13 +22,18 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Literal
 
+from client.sources.complaints import Encoding
 from client.sources.source import Attrition
 from privacy.errors import SourceBroken
 from tasks.records import Note, Part, Patient, Stay
 
 FIRST_YEAR, LAST_YEAR = 1800, 2400
 """Dates that were moved to protect patients lie as late as the 23rd century."""
+
+Summaries = Literal["signed", "discharge"]
+"""When a discharge summary was written: when the source dates it, or at the end of its stay."""
 
 # What text files have for layout (tab, line feed, vertical tab, form feed, return) stays.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
@@ -46,6 +52,7 @@ def assembled(
     deaths_known: bool = False,
     followed_until: datetime | None = None,
     shifted: bool = False,
+    encoding: Encoding = "utf-8",
 ) -> Patient:
     """A patient of what a source read, by the table above.
 
@@ -62,9 +69,11 @@ def assembled(
         deaths_known: See `Patient`.
         followed_until: See `Patient`.
         shifted: The dates were moved to protect the patients, so that the future means nothing.
+        encoding: What the source says its files are in. Every text in UTF-8 is one in latin-1 too,
+            where `Ã©` stands for `é`: no error tells it.
     """
     kept_stays = _stays(stays, place, attrition)
-    kept_notes = _notes(notes, place, attrition)
+    kept_notes = _notes(notes, place, attrition, encoding)
     known = {stay.id for stay in kept_stays}
     lost = sum(note.stay is not None and note.stay not in known for note in kept_notes)
     if lost:
@@ -144,6 +153,7 @@ def _notes(
     notes: Iterable[tuple[datetime, str, str | None, str | None]],
     place: str,
     attrition: Attrition,
+    encoding: Encoding,
 ) -> tuple[Note, ...]:
     kept: list[Note] = []
     for at, kind, text, stay in notes:
@@ -156,5 +166,18 @@ def _notes(
             continue
         if clean != text:
             attrition.add("notes with control characters (kept)", place)
+        if encoding == "latin-1" and text is not None and _is_utf8(text):
+            attrition.add("notes in UTF-8 where latin-1 is said (kept)", place)
         kept.append(Note(at, kind, clean, stay))
     return tuple(sorted(kept, key=lambda note: note.at))
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a text that was read as latin-1 was written in UTF-8."""
+    if text.isascii():
+        return False
+    try:
+        text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return False
+    return True

@@ -1,6 +1,6 @@
 """Cells: the rows of a table that are read, in order of patient, and tables merged by patient.
 
-A table is sorted by DuckDB, a range of patients at a time (`Tables.ordered`); of the result one
+DuckDB sorts the rows of a table without their notes, which wait in `Texts`; of the result one
 patient's rows at a time are held in memory.
 """
 
@@ -13,15 +13,16 @@ from itertools import groupby
 from typing import Any, Literal
 
 from client.sources.layout import Fact
+from client.sources.mangled import is_number
 from client.sources.moments import Moments, since_epoch
 from client.sources.source import Attrition
 from client.sources.tables import FILE, ROW, Tables, quoted
+from client.sources.texts import Texts
 from privacy.errors import SourceBroken
 
 Role = Literal["id", "text", "word", "code", "codes", "time", "fact"]
 """What a column is read as: an id, a note, any word, a code, several codes, a moment, a fact."""
 
-_A_NUMBER = re.compile(r"[+-]?\d+\.\d*[eE][+-]?\d+|[+-]?\d+[eE]\+\d+|[+-]?\d+\.0*")
 _WHOLE = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
 ) | {"INTEGER", "UINTEGER"}
@@ -60,8 +61,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was read of a row; a value is None where the cell is empty."""
+    """What was read of a row.
 
+    Attributes:
+        file: Its name.
+        place: File and row.
+        values: By the columns' names; None where the cell is empty.
+    """
+
+    file: str
     place: str
     values: Mapping[str, Any]
 
@@ -90,23 +98,38 @@ class Reading:
     source: str | None = None
 
     def rows(
-        self, tables: Tables, *, where: str = "true", parameters: Sequence[object] = ()
+        self,
+        tables: Tables,
+        texts: Texts | None = None,
+        *,
+        where: str = "true",
+        parameters: Sequence[object] = (),
     ) -> Iterator[Row]:
-        """The rows in order of patient, within a patient as they stand.
+        """The rows in order of patient, those without one first, within a patient as they stand.
+
+        Args:
+            tables: Where the files are open.
+            texts: An empty one, where the table has a column of notes; open while rows are read.
+            where: Which rows are read, in SQL.
+            parameters: Of `where`.
 
         Raises:
             SourceBroken: A cell cannot be read as what it must be; names file, row and column.
         """
-        chosen = ", ".join(self._expression(column) for column in self.columns)
-        (patient,) = (quoted(c.column) for c in self.columns if c.name == "patient")
-        found = tables.ordered(
-            f"{FILE}, {ROW}, {chosen}",
-            self.source or quoted(self.table),
-            key=f"CAST({patient} AS VARCHAR)",
-            then=f"{FILE}, {ROW}",
-            size=self._size(),
-            where=where,
-            parameters=parameters,
+        source, patient = self.source or quoted(self.table), self._of("patient")
+        chosen = ["NULL" if c.role == "text" else self._expression(c) for c in self.columns]
+        if texts is not None:
+            texts.keep(
+                tables.rows(
+                    f"SELECT {FILE}, {ROW}, {patient}, CASE WHEN {where} THEN {self._of('text')} "
+                    f"END FROM {source}",
+                    parameters,
+                )
+            )
+        found = tables.rows(
+            f"SELECT {FILE}, {ROW}, {', '.join(chosen)} FROM {source} WHERE {where} "
+            f"ORDER BY {patient} NULLS FIRST, {FILE}, {ROW}",
+            parameters,
         )
         readers = [(column, self._reader(column)) for column in self.columns]
         for file, number, *cells in found:
@@ -117,13 +140,14 @@ class Reading:
                     values[column.name] = read(cell)
                 except ValueError as error:
                     raise SourceBroken(f"{place}: column {column.column}: {error}") from None
-            yield Row(place, values)
+            if texts is not None:
+                values["text"] = texts.get(file, number, values["patient"])
+            yield Row(file, place, values)
 
-    def _size(self) -> str:
-        """About how many bytes a row takes in DuckDB, for SQL."""
-        texts = (f"coalesce(strlen({quoted(c.column)}), 0)" for c in self.columns
-                 if c.role == "text" and self.types[c.column] == "VARCHAR")  # fmt: skip
-        return " + ".join([str(64 * (2 + len(self.columns))), *texts])
+    def _of(self, name: str) -> str:
+        """The one column of a name, for SQL."""
+        (found,) = (self._expression(column) for column in self.columns if column.name == name)
+        return found
 
     def _expression(self, column: Column) -> str:
         cell, found = quoted(column.column), self.types[column.column]
@@ -181,7 +205,7 @@ def _identifier(cell: str | None) -> str | None:
     Raises:
         ValueError: A spreadsheet wrote it as a number: different ids have become one.
     """
-    if cell is not None and _A_NUMBER.fullmatch(cell):
+    if cell is not None and is_number(cell):
         raise ValueError(
             "holds ids that were turned into numbers such as 1.0E+07; export it as text"
         )

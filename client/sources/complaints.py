@@ -7,7 +7,7 @@ import re
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, cast
 
 from privacy.errors import SourceBroken
 
@@ -30,6 +30,16 @@ _REASONS = (
     ),
 )
 _NOT_LATIN = re.compile(rb"[\x80-\x9f]")
+"""Windows-1252 has quotes and the euro sign there, latin-1 has control characters."""
+
+_FOREIGN = (
+    (rb"PK\x03\x04", "is a workbook (.xlsx) or another zip; save its sheet as CSV in UTF-8"),
+    (rb"\xd0\xcf\x11\xe0", "is an old workbook (.xls); save its sheet as CSV in UTF-8"),
+    (rb"PAR1", 'is Parquet; say kind = "parquet"'),
+    (rb"\x1f\x8b", "is gzipped (once more); let its name end in .gz, or unpack it"),
+    (rb"\xff\xfe|\xfe\xff|[^\0]\0|\0[^\0]", "is UTF-16; save it in UTF-8"),
+)
+"""How files begin that are no text in any encoding that can be declared."""
 
 
 def complaint(error: Exception, files: dict[Path, Encoding | None]) -> SourceBroken:
@@ -50,6 +60,19 @@ def complaint(error: Exception, files: dict[Path, Encoding | None]) -> SourceBro
     return SourceBroken(_said(text, found, type(error).__name__))
 
 
+def refuse_foreign(path: Path) -> None:
+    """Looks at how a file begins, gunzipped where its name ends in `.gz`.
+
+    Raises:
+        SourceBroken: It is a workbook, Parquet, gzipped or UTF-16, which are no text as declared.
+    """
+    with suppress(OSError, EOFError, zlib.error), unpacked(path) as file:
+        beginning = file.read(4)
+        for pattern, said in _FOREIGN:
+            if re.match(pattern, beginning, re.DOTALL):
+                raise SourceBroken(f"{path.name}: {said}")
+
+
 def refuse_encoding(path: Path, encoding: Encoding | None) -> None:
     """Looks through a file for the first line that is not in its encoding.
 
@@ -58,24 +81,40 @@ def refuse_encoding(path: Path, encoding: Encoding | None) -> None:
     """
     if encoding is None:
         return
-    opened = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    with suppress(OSError, EOFError, zlib.error), opened(path, "rb") as file:
-        for number, line in enumerate(file, 1):  # noqa: B007
-            if encoding == "latin-1" and _NOT_LATIN.search(line):
-                break
-            try:
-                line.decode(encoding)
-            except UnicodeDecodeError:
-                break
-        else:
-            return
-    other = (
-        "convert it from windows-1252 to utf-8"
-        if encoding == "latin-1"
-        else 'set encoding = "latin-1", or convert it'
-    )
-    raise SourceBroken(f"{path.name} line {number}: is not {encoding}; {other}")
+    refuse_foreign(path)
+    with suppress(OSError, EOFError, zlib.error), unpacked(path) as file:
+        for number, line in enumerate(file, 1):
+            decoded(line, f"{path.name} line {number}", encoding)
+
+
+def decoded(line: bytes, place: str, encoding: Encoding) -> str:
+    """A line of a file in its encoding.
+
+    Raises:
+        SourceBroken: It is in another one; names the place only.
+    """
+    if encoding == "latin-1" and not _NOT_LATIN.search(line):
+        return line.decode("latin-1")
+    utf8 = _utf8(line)
+    if encoding == "latin-1":
+        cp1252 = "convert it from windows-1252 to utf-8"
+        other = cp1252 if utf8 is None else 'set encoding = "utf-8"'
+        raise SourceBroken(f"{place}: is not latin-1; {other}")
+    if utf8 is None:
+        raise SourceBroken(f'{place}: is not utf-8; set encoding = "latin-1", or convert it')
+    return utf8
+
+
+def unpacked(path: Path) -> IO[bytes]:
+    """A file open for reading, gunzipped where its name ends in `.gz`."""
+    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _utf8(line: bytes) -> str | None:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def _mentioned(text: str, files: list[Path]) -> list[Path]:

@@ -5,7 +5,7 @@
 | a time with a zone | itself |
 | a time without a zone | itself in the zone that site.toml declares |
 | a day, a month, a year | from its first to its last moment in that zone |
-| anything else, or a year before 1800 or after 2399 | absent |
+| anything else, or a year before 1800 or after 2400 | absent |
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from client.sources.assembly import FIRST_YEAR, LAST_YEAR
 from privacy.errors import SourceBroken
-
-FIRST_YEAR, LAST_YEAR = 1800, 2399
-"""Beyond them stand sentinels, such as 9999 for "not yet"."""
 
 _PARTIAL = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?", re.ASCII)

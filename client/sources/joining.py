@@ -6,6 +6,7 @@
 | a note without a time | left out | `notes without a time` |
 | a note that says just what another of the patient says | left out | `notes that stand twice` |
 | a note in no part of the split | left out | `notes in no part of the split` |
+| a discharge summary of a stay that is not there | kept | `discharge summaries of a stay ...` |
 | a note without the id of a stay | kept | `notes without a stay's id (kept)` |
 | a stay without an id | left out | `stays without an id` |
 | a stay without its beginning or end | left out | `stays without both of their times` |
@@ -24,13 +25,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from client.sources.assembly import assembled
+from client.sources.assembly import Summaries, assembled
 from client.sources.cells import Row
+from client.sources.complaints import Encoding
+from client.sources.mangled import CodeCheck
 from client.sources.moments import Span
 from client.sources.shares import UNDATED, PartColumn
 from client.sources.source import Attrition
 from privacy.errors import SourceBroken
 from tasks.records import Code, Part, Patient, Stay, System
+from tasks.task import SUMMARY
 
 FACT, TIME = "fact ", "time "
 """What the names of a stay's facts and times begin with among a row's values."""
@@ -49,12 +53,17 @@ class Joining:
         undated: Nothing has a time.
         shifted: Times mean nothing against today's.
         note_kind: Of notes of no kind.
+        kinds: What values of their kind are called here.
+        summaries: See `client.sources.tabular.Tabular`.
         code_system: Of codes whose row does not say it.
         code_systems: What rows may say of it, and what that means.
         system_column: Its name.
+        code_column: That of the codes.
+        mangled: Refuses files whose codes were made numbers or dates.
         deaths_known: See `Patient`.
         followed_until: Of patients of whom no row says it.
         part: Which values of `part` mean what.
+        encoding: See `client.sources.assembly.assembled`.
     """
 
     attrition: Attrition
@@ -63,12 +72,17 @@ class Joining:
     undated: bool
     shifted: bool
     note_kind: str
+    kinds: Mapping[str, str]
+    summaries: Summaries
     code_system: System | None
     code_systems: Mapping[str, System]
     system_column: str
+    code_column: str
+    mangled: CodeCheck
     deaths_known: bool
     followed_until: datetime | None
     part: PartColumn | None
+    encoding: Encoding
 
     def patient(
         self,
@@ -81,7 +95,8 @@ class Joining:
         """The patient and where it stands; None where all its notes are in no part of the split.
 
         Raises:
-            SourceBroken: It is in two parts of the split, or a code of no known system.
+            SourceBroken: It is in two parts of the split, or has a code of no known system or one
+                that was made a number or a date.
         """
         part, mine = self._part(notes)
         if notes and not mine:
@@ -90,7 +105,8 @@ class Joining:
         if self.notes_tell_of_stays:
             known, written = self._of_notes(mine)
         else:
-            known, written = self._of_stays(stays, codes), self._written(mine)
+            known = self._of_stays(stays, codes)
+            written = self._written(mine, known)
         beyond = follow_up[0] if follow_up else None
         if len(follow_up) > 1:
             self.attrition.add(
@@ -110,6 +126,7 @@ class Joining:
             deaths_known=self.deaths_known,
             followed_until=until or self.followed_until,
             shifted=self.shifted or self.undated,
+            encoding=self.encoding,
         )
 
     def _part(self, notes: Sequence[Row]) -> tuple[Part | None, Sequence[Row]]:
@@ -128,8 +145,9 @@ class Joining:
             mine.append(row)
         return found, mine
 
-    def _written(self, rows: Iterable[Row]) -> list[Written]:
+    def _written(self, rows: Iterable[Row], stays: Iterable[Stay]) -> list[Written]:
         """The notes that have a time, each once."""
+        ends = {stay.id: stay.discharged for stay in stays if stay.admitted <= stay.discharged}
         kept: dict[Written, None] = {}
         for row in rows:
             at = UNDATED if self.undated else row["at"] or row["discharged"]
@@ -138,7 +156,14 @@ class Joining:
                 continue
             if self.stays_named and row["stay"] is None:
                 self.attrition.add("notes without a stay's id (kept)", row.place)
-            note = (at, row["kind"] or self.note_kind, row["text"], self._stay_id(row))
+            kind = self.kinds.get(row["kind"] or "", row["kind"] or self.note_kind)
+            stay = self._stay_id(row)
+            if kind == SUMMARY and stay in ends and self.summaries == "discharge":
+                at = ends[stay]
+            elif kind == SUMMARY and stay is not None and stay not in ends:
+                rule = "discharge summaries of a stay that is not there (kept)"
+                self.attrition.add(rule, row.place)
+            note = (at, kind, row["text"], stay)
             if note in kept:
                 self.attrition.add("notes that stand twice", row.place)
             kept[note] = None
@@ -166,7 +191,7 @@ class Joining:
             codes = (self._code(row, code) for code in row["codes"] or ())
             merged = tuple(dict.fromkeys((*before.codes, *codes)))
             found[stay.id] = replace(before, codes=merged)
-        return list(found.values()), self._written(rows)
+        return list(found.values()), self._written(rows, found.values())
 
     def _of_stays(self, rows: Sequence[Row], codes: Sequence[Row]) -> list[Stay]:
         """The stays of a table of stays, with the codes of a table of codes."""
@@ -210,14 +235,13 @@ class Joining:
         )
 
     def _code(self, row: Row, code: str) -> Code:
-        if self.code_system is not None:
-            return Code(self.code_system, code)
-        system = self.code_systems.get(row["system"] or "")
+        system = self.code_system or self.code_systems.get(row["system"] or "")
         if system is None:
             raise SourceBroken(
                 f"{row.place}: column {self.system_column}: has a value that code_systems does "
                 "not name; name it there"
             )
+        self.mangled.see(code, system, file=row.file, column=self.code_column)
         return Code(system, code)
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
-from client.sources.complaints import Encoding
+from client.sources.complaints import Encoding, decoded, refuse_foreign, unpacked
 from privacy.errors import SourceBroken
 
 LONGEST_LINE = 256 * 1024 * 1024
 """Bytes of a patient with all notes. A file that is one JSON array is one line."""
-
-# Windows-1252 has quotes and the euro sign there, latin-1 has control characters.
-_NOT_LATIN = re.compile(r"[\x80-\x9f]")
 
 
 def tables(path: Path, encoding: Encoding) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -31,8 +26,9 @@ def tables(path: Path, encoding: Encoding) -> Iterator[tuple[str, dict[str, Any]
         SourceBroken: The file cannot be read, or a line is too long, in another encoding or no
             JSON object; names the file and line only.
     """
+    refuse_foreign(path)
     try:
-        with _open(path) as file:
+        with unpacked(path) as file:
             lines = iter(lambda: file.readline(LONGEST_LINE + 1), b"")
             for number, raw in enumerate(lines, 1):
                 place = f"{path.name} line {number}"
@@ -41,30 +37,11 @@ def tables(path: Path, encoding: Encoding) -> Iterator[tuple[str, dict[str, Any]
                         f"{place}: is longer than {LONGEST_LINE >> 20} MB; write an object a line, "
                         "not an array"
                     )
-                line = _decoded(raw, path, number, encoding)
+                line = decoded(raw, place, encoding).removeprefix("\ufeff" if number == 1 else "")
                 if line.strip():
                     yield place, _table(line, place)
     except (OSError, EOFError, zlib.error) as error:
         raise SourceBroken(f"{path.name}: cannot be read ({type(error).__name__})") from None
-
-
-def _open(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-def _decoded(raw: bytes, path: Path, number: int, encoding: Encoding) -> str:
-    try:
-        line = raw.decode(encoding)
-    except UnicodeDecodeError:
-        raise SourceBroken(
-            f'{path.name}: is not UTF-8 (line {number}); set encoding = "latin-1" or convert it'
-        ) from None
-    if encoding == "latin-1" and _NOT_LATIN.search(line):
-        raise SourceBroken(
-            f"{path.name}: is not latin-1 (line {number}), perhaps Windows-1252; convert it to "
-            "UTF-8"
-        )
-    return line.removeprefix("\ufeff") if number == 1 else line
 
 
 def _table(line: str, place: str) -> dict[str, Any]:

@@ -208,8 +208,7 @@ class Jsonl(Source):
             value = table.get(column)
             if not isinstance(value, str) or not value:
                 raise ValueError(f"{place}: no column {column!r} to name its site by")
-            if self._part(table) in (None, "train"):
-                counts[value] += 1
+            counts[value] += self._part(table) in (None, "train")
         return pieces(
             counts,
             lambda only: self.model_copy(update={"only": only}),
@@ -335,6 +334,7 @@ class Jsonl(Source):
             deaths_known=record.deaths_known,
             followed_until=record.followed_until,
             shifted=self.shifted,
+            encoding=self.encoding,
         )
 
 

@@ -127,12 +127,15 @@ class NoteTable(StayFields):
     Attributes:
         columns: See `NoteColumns`.
         note_kind: The kind of every note, where no column says it.
+        kinds: What values of `columns.kind` are called here, such as `{"Epicrisis" = "discharge"}`;
+            others stay as they are. Tasks know discharge summaries by the name `discharge`.
         code_system: Of `codes`.
         code_separator: Between them.
     """
 
     columns: NoteColumns = NoteColumns()
     note_kind: str = "note"
+    kinds: dict[str, Annotated[str, Field(min_length=1)]] = {}
     code_system: System | None = None
     code_separator: Annotated[str, Field(min_length=1)] | None = None
 
@@ -140,6 +143,8 @@ class NoteTable(StayFields):
     def _coded(self) -> Self:
         if (self.columns.codes is None) != (self.code_system is None):
             raise ValueError("columns.codes and code_system go together")
+        if self.kinds and self.columns.kind is None:
+            raise ValueError("kinds need columns.kind")
         return self
 
     @property

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from client.sources import mimic_codes
-from client.sources.assembly import with_notes
+from client.sources.assembly import Summaries, with_notes
 from client.sources.mimic_charts import (
     CODE_COLUMNS,
     STAY_COLUMNS,
     Charts,
     Edition,
     Records,
-    Summaries,
 )
 from client.sources.mimic_tables import Table, find
 from client.sources.shares import files_state
@@ -34,8 +33,7 @@ class Mimic(Source):
 
     `patients`, `admissions`, `diagnoses_icd`, `procedures_icd` and tables of notes are looked for
     in the folder and up to three folders below, such as `hosp/` and `note/`. How records become
-    patients: `client.sources.mimic_charts`; which files are refused: `.mimic_cells`,
-    `.mimic_codes`.
+    patients: `client.sources.mimic_charts`; which files are refused: `.mimic_cells`, `.mangled`.
 
     Attributes:
         folder: Of the tables, relative to the site's `data`.

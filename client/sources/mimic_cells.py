@@ -11,9 +11,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from client.sources.mangled import is_number
 from privacy.errors import SourceBroken
 
-_A_NUMBER = re.compile(r"[+-]?\d+\.\d*|[+-]?\d+(\.\d+)?[eE][+-]?\d+|\d{1,3}(,\d{3})+")
 _A_TIME = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{1,9})?)?")
 
 TO_END_OF_DAY = timedelta(days=1) - timedelta(microseconds=1)
@@ -42,7 +42,7 @@ def identifier(value: str | None, column: str, place: Place) -> str | None:
         SourceBroken: It was made a number, `1.0E+07` or `10004235.0`: what it was is lost, or two
             tables would not join.
     """
-    if value is not None and _A_NUMBER.fullmatch(value):
+    if value is not None and is_number(value, whole=True):
         raise SourceBroken(
             f"{place}: column {column} was turned into decimal numbers by a spreadsheet or a "
             "program; take the file as PhysioNet gives it, or write ids as whole numbers"

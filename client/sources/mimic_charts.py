@@ -32,16 +32,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from client.sources import mimic_codes
-from client.sources.assembly import assembled
+from client.sources.assembly import Summaries, assembled
+from client.sources.mangled import dotted
 from client.sources.mimic_cells import TO_END_OF_DAY, Place, end_of_day, flag, identifier, moment
 from client.sources.source import Attrition
 from tasks.records import Code, Patient, Stay
-
-Summaries = Literal["signed", "discharge"]
-"""When a discharge summary was written: when it was signed, or at the discharge."""
 
 TIMES = ("edregtime", "edouttime", "deathtime")
 STAY_COLUMNS = (
@@ -227,7 +225,7 @@ class Charts:
                 if row.cells["hadm_id"] not in known:
                     self.attrition.add("codes of stays that are not there", str(row.place))
                     continue
-                coded = Code(system, mimic_codes.dotted(code, system))
+                coded = Code(system, dotted(code, system))
                 found.setdefault(row.cells["hadm_id"], []).append(coded)
         return {stay: tuple(codes) for stay, codes in found.items()}
 

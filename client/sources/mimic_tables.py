@@ -97,13 +97,10 @@ class Table:
             texts: An empty one, where the texts are kept; open while records are read.
         """
         who = _trimmed(columns[0])
-        query = f"SELECT {ROW}, {who}, CAST(text AS VARCHAR) FROM {_name(self._name)}"
-        for expected, (number, owner, text) in enumerate(self._tables.rows(query), 1):
-            if number != expected:
-                raise SourceBroken(f"{self._file}: changed while it was read; read it anew")
-            texts.keep(text, owner or "")
+        query = f"SELECT {FILE}, {ROW}, {who}, CAST(text AS VARCHAR) FROM {_name(self._name)}"
+        texts.keep(self._tables.rows(query))
         for row in self.sorted(columns):
-            yield [*row, texts.get(row[1], row[2] or "")]
+            yield [*row, texts.get(row[0], row[1], row[2])]
 
     def counted(self, columns: Sequence[str]) -> Iterator[list[Any]]:
         """Each combination of values: the file, the values, the number of records."""

@@ -51,20 +51,22 @@ def pieces(
     """The pieces of a cut: the largest by number and then name, and one of all others.
 
     Args:
-        counts: How many training patients each value has.
+        counts: How many training patients each value has: 0 where all of them are held out. Those
+            of no value (`""`) belong to the others.
         share: Makes the source of one piece.
         column: See `Source.cut`.
         largest: See `Source.cut`.
         rest: See `Source.cut`.
     """
-    ranked = sorted(counts, key=lambda value: (-counts[value], value))
-    own, others = ranked[:largest], ranked[largest:]
+    trained = [value for value in counts if value and counts[value]]
+    own = tuple(sorted(trained, key=lambda value: (-counts[value], value))[:largest])
     found = [
         Piece(value, share(Only(column=column, values=(value,))), counts[value]) for value in own
     ]
-    if others:
-        left = share(Only(column=column, values=tuple(own), exclude=True))
-        found.append(Piece(rest, left, sum(counts[value] for value in others)))
+    others = [number for value, number in counts.items() if value not in own]
+    if others:  # also where all of them are held out: nobody is lost
+        left = share(Only(column=column, values=own, exclude=True))
+        found.append(Piece(rest, left, sum(others)))
     return found
 
 

@@ -1,5 +1,8 @@
 """Tables: CSV and Parquet files joined and sorted in bounded memory, on DuckDB.
 
+Rows are sorted without their long texts, which `client.sources.texts` keeps: DuckDB sorts those
+only where about all of them fit into memory.
+
 Every column of a CSV file is read as text: a reader that guesses types takes `04112` for 4,112.
 What does not fit into memory is sorted in a temporary folder that only this user can open and that
 is removed at the end, or, after a kill, when the next tables are opened. DuckDB encrypts what it
@@ -15,6 +18,7 @@ themselves lie at the site in clear.
 | has a column without a name, such as the index that pandas writes | that column is not read |
 | has a row with a field too many or too few, or a quote that does not end | `SourceBroken` |
 | has bytes that its encoding does not have; latin-1 has none of 0x80 to 0x9f | `SourceBroken` |
+| is a workbook, Parquet or UTF-16 | `SourceBroken` |
 """
 
 from __future__ import annotations
@@ -28,7 +32,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from client.sources.complaints import LONGEST_LINE, Encoding, complaint, refuse_encoding
+from client.sources.complaints import (
+    LONGEST_LINE,
+    Encoding,
+    complaint,
+    refuse_encoding,
+    refuse_foreign,
+)
 from client.sources.scratch import Scratch
 from privacy.errors import SourceBroken
 
@@ -42,8 +52,6 @@ FILE, ROW = "_file", "_row"
 """Columns that every table has: its file's name, and the record's number in it, from 1."""
 
 UNNAMED = "_unnamed_"
-SHARE = 4
-"""How many times the keys of a range, with their rows, fit into memory."""
 
 
 class Tables:
@@ -227,50 +235,6 @@ class Tables:
         finally:
             cursor.close()
 
-    def ordered(
-        self,
-        chosen: str,
-        source: str,
-        *,
-        key: str,
-        then: str,
-        size: str,
-        where: str = "true",
-        parameters: Sequence[object] = (),
-    ) -> Iterator[tuple[Any, ...]]:
-        """Streams a table in order of a key, however large it is.
-
-        DuckDB sorts long texts only where about all of them fit into memory. So the table is read
-        once for how much each key holds, and then once for each range of keys that fits easily.
-
-        Args:
-            chosen: What is selected.
-            source: From where.
-            key: A text; rows without it come first.
-            then: How rows of one key are ordered.
-            size: About how many bytes a row holds.
-            where: Which rows are read.
-            parameters: Of `where`.
-
-        Raises:
-            SourceBroken: A file cannot be read, or one key holds more than fits into memory.
-        """
-        sizes = self.rows(
-            f"SELECT {key}, sum({size})::BIGINT FROM {source} WHERE {where} "
-            "GROUP BY 1 ORDER BY 1 NULLS FIRST",
-            parameters,
-        )
-        most = self._memory * 1_000_000 // SHARE
-        for low, high in _ranges(sizes, most):
-            inside = [f"{key} >= ?"] if low is not None else []
-            if high is not None:
-                inside.append(f"{key} < ?" if low is not None else f"({key} < ? OR {key} IS NULL)")
-            yield from self.rows(
-                f"SELECT {chosen} FROM {source} WHERE {' AND '.join([where, *inside])} "
-                f"ORDER BY {key} NULLS FIRST, {then}",
-                [*parameters, *(edge for edge in (low, high) if edge is not None)],
-            )
-
     def one(self, query: str, parameters: Sequence[object] = ()) -> tuple[Any, ...]:
         """The first row of a SELECT."""
         return next(self.rows(query, parameters))
@@ -306,22 +270,6 @@ class Tables:
             raise complaint(error, files) from None
 
 
-def _ranges(
-    sizes: Iterator[tuple[str | None, int]], most: int
-) -> Iterator[tuple[str | None, str | None]]:
-    """Ranges of keys, from the first to before the second, of at most so many bytes together or of
-    one key; None is before the first key or after the last.
-    """
-    edges: list[str] = []
-    held = 0
-    for key, size in sizes:
-        if held and held + size > most and key is not None:
-            edges.append(key)
-            held = 0
-        held += size
-    yield from zip([None, *edges], [*edges, None], strict=True)
-
-
 def quoted(value: str) -> str:
     """A name of a table or column, for SQL."""
     return '"' + value.replace('"', '""') + '"'
@@ -352,6 +300,7 @@ def _there(path: Path) -> None:
 
 def _header(path: Path, encoding: Encoding, delimiter: str) -> list[str]:
     _there(path)
+    refuse_foreign(path)
     try:
         with _opened(path, encoding) as file:
             found = next(csv.reader(file, delimiter=delimiter), [])

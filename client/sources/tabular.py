@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, NamedTuple, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from client.sources.assembly import with_notes
+from client.sources.assembly import Summaries, with_notes
 from client.sources.cells import Column, Reading, by_patient, merged
 from client.sources.complaints import Encoding
 from client.sources.joining import Joining
@@ -20,6 +20,7 @@ from client.sources.layout import (
     NoteTable,
     StayTable,
 )
+from client.sources.mangled import CodeCheck
 from client.sources.moments import Moments, TimeFormat, TimeZone
 from client.sources.opening import (
     code_columns,
@@ -31,6 +32,7 @@ from client.sources.opening import (
 from client.sources.shares import Only, PartColumn, files_state, pieces
 from client.sources.source import Attrition, Piece, Source
 from client.sources.tables import FILE, ROW, Tables, quoted
+from client.sources.texts import Texts
 from privacy.errors import SourceBroken
 from tasks.records import Patient
 
@@ -49,8 +51,9 @@ class Tabular(Source):
 
     The ids are texts, also where a Parquet file has whole numbers. What each rule of
     `client.sources.joining` and `client.sources.assembly` leaves out is counted; a cell that cannot
-    be read is `SourceBroken`, naming file, row and column. Rows are numbered from 1, without the
-    line of the columns' names. How times are read stands in `client.sources.moments`.
+    be read is `SourceBroken`, naming file, row and column, and so is a file whose ids or codes were
+    made numbers or dates (`client.sources.mangled`). Rows are numbered from 1, without the line of
+    the columns' names. How times are read stands in `client.sources.moments`.
 
     Attributes:
         notes: A row a note.
@@ -62,6 +65,10 @@ class Tabular(Source):
         time_zone: Of times that have none, such as `Europe/Madrid`.
         undated: Says that the notes have no times, so that each is read as written when its stay
             ends; only without `stays`.
+        summaries: `signed` takes a discharge summary as written when its row says; so one of which
+            the day alone is known cannot be read at the discharge. `discharge` takes it as written
+            when the stay ended that `notes.columns.stay` names. Only a note of the kind
+            `discharge` is one: see `kinds` of the notes.
         shifted: Says that times were moved to protect the patients, so that none of them is
             said to lie in the future.
         followed_until: Until when the site would know of another stay, where no column says it;
@@ -77,6 +84,7 @@ class Tabular(Source):
     time_format: TimeFormat = "iso"
     time_zone: TimeZone | None = None
     undated: bool = False
+    summaries: Summaries = "signed"
     shifted: bool = False
     followed_until: AwareDatetime | None = None
     part: PartColumn | None = None
@@ -85,6 +93,11 @@ class Tabular(Source):
     @model_validator(mode="after")
     def _joinable(self) -> Self:
         notes = self.notes.columns
+        if self.summaries == "discharge" and notes.stay is None and notes.discharged is None:
+            raise ValueError(
+                "notes.columns.stay: name the column of the notes' stays, at whose ends the "
+                "discharge summaries are to be taken as written"
+            )
         if self.stays is not None:
             if self.notes.tells_of_stays or self.undated:
                 raise ValueError(
@@ -111,6 +124,10 @@ class Tabular(Source):
     ) -> dict[str, str]:
         """Names files as a table and gives the types of its columns."""
 
+    @abstractmethod
+    def _encoding(self) -> Encoding:
+        """What the files' texts are in."""
+
     def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:
         """See `Source.patients`: in order of id."""
         return with_notes(self._patients(root, attrition), attrition)
@@ -123,9 +140,9 @@ class Tabular(Source):
     def cut(self, column: str, *, largest: int, rest: str, root: Path) -> list[Piece]:
         """See `Source.cut`: by a column of the notes."""
         where, parameters = self._share()
+        trains, train = "true", list[object]()
         if self.part is not None:
-            where += f" AND {_among(self.part.column)}"
-            parameters.append(list(self.part.train))
+            trains, train = _among(self.part.column), [list(self.part.train)]
         with Tables() as tables:
             try:
                 self._open(tables, root, Attrition(), needs=(column,))
@@ -140,8 +157,11 @@ class Tabular(Source):
             if blank:
                 file, row = blank[0]
                 raise ValueError(f"{file} row {row}: no column {column!r} to name its site by")
-            query = f"SELECT {value}, count(DISTINCT {patient}) FROM notes WHERE {where} GROUP BY 1"
-            found = dict(tables.rows(query, parameters))
+            query = (
+                f"SELECT {value}, count(DISTINCT {patient}) FILTER (WHERE {trains}) FROM notes "
+                f"WHERE {where} GROUP BY 1"
+            )
+            found = dict(tables.rows(query, [*train, *parameters]))
 
         def share(only: Only) -> Tabular:
             return self.model_copy(update={"only": only})
@@ -157,11 +177,11 @@ class Tabular(Source):
 
     def _patients(self, root: Path, attrition: Attrition) -> Iterator[tuple[str, Patient]]:
         where, parameters = self._share()
-        with Tables() as tables:
+        with Tables() as tables, Texts() as texts:
             opened = self._open(tables, root, attrition)
             streams = [
                 by_patient(
-                    opened.notes.rows(tables, where=where, parameters=parameters),
+                    opened.notes.rows(tables, texts, where=where, parameters=parameters),
                     without="notes without a patient's id",
                     attrition=attrition,
                 )
@@ -180,6 +200,7 @@ class Tabular(Source):
                 known = joining.patient(patient, notes, stays, codes, follow_up)
                 if known is not None:
                     yield known
+            joining.mangled.end()
 
     def _joining(self, attrition: Attrition) -> Joining:
         codes, follow_up = self.codes, self.follow_up
@@ -190,12 +211,20 @@ class Tabular(Source):
             undated=self.undated,
             shifted=self.shifted,
             note_kind=self.notes.note_kind,
+            kinds=self.notes.kinds,
+            summaries=self.summaries,
             code_system=self.notes.code_system if codes is None else codes.code_system,
             code_systems={} if codes is None else codes.code_systems,
             system_column="" if codes is None else codes.columns.system or "",
+            code_column=(self.notes.columns.codes or "") if codes is None else codes.columns.code,
+            mangled=CodeCheck(
+                advice="export it anew with this column as text, or name its coding system",
+                categories=True,
+            ),
             deaths_known=follow_up is not None and follow_up.deaths_known,
             followed_until=self.followed_until,
             part=self.part,
+            encoding=self._encoding(),
         )
 
     def _open(
@@ -258,6 +287,9 @@ class Csv(Tabular):
         )
         return dict.fromkeys(columns, "VARCHAR")
 
+    def _encoding(self) -> Encoding:
+        return self.encoding
+
 
 class Parquet(Tabular):
     """Parquet files. Ids are text or whole numbers, codes text, times timestamps, dates or text."""
@@ -268,6 +300,9 @@ class Parquet(Tabular):
         self, tables: Tables, name: str, paths: Sequence[Path], needs: Collection[str]
     ) -> dict[str, str]:
         return tables.parquet(name, paths, needs=needs)
+
+    def _encoding(self) -> Encoding:
+        return "utf-8"
 
 
 def _text(column: str) -> str:

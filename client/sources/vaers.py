@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from client.sources.assembly import assembled, with_notes
-from client.sources.shares import files_state
+from client.sources.shares import Only, files_state, pieces
 from client.sources.source import Attrition, Piece, Source
 from client.sources.tables import Encoding
 from client.sources.zipped import Record, records
@@ -123,20 +123,12 @@ class Vaers(Source):
         if column != "STATE":
             raise ValueError(f"vaers is cut by the column 'STATE', not by {column!r}")
         counts = dict(_training_reports(self, root, self.state(root=root)))
-        ranked = sorted(
-            (state for state in counts if state and counts[state]),
-            key=lambda state: (-counts[state], state),
-        )
-        own = tuple(ranked[:largest])
 
-        def share(states: tuple[str, ...], *, exclude: bool = False) -> Vaers:
-            return self.model_copy(update={"only": States(states=states, exclude=exclude)})
+        def share(only: Only) -> Vaers:
+            states = States(states=only.values, exclude=only.exclude)
+            return self.model_copy(update={"only": states})
 
-        pieces = [Piece(state, share((state,)), counts[state]) for state in own]
-        others = [number for state, number in counts.items() if state not in own]
-        if others:  # also where all of them are held out: nobody is lost
-            pieces.append(Piece(rest, share(own, exclude=True), sum(others)))
-        return pieces
+        return pieces(counts, share, column=column, largest=largest, rest=rest)
 
     def rows(self, root: Path, year: int) -> Iterator[Record]:
         """The rows of one zip, of this source's share only."""
@@ -167,12 +159,25 @@ class Vaers(Source):
                 if part == "neither":
                     attrition.add("reports in no part of the split", row.place)
                     continue
-                if self.encoding == "latin-1" and _utf8(row["SYMPTOM_TEXT"]):
-                    attrition.add("reports in UTF-8 where latin-1 is said (kept)", row.place)
-                yield row.place, _patient(row, given, part, attrition)
+                yield row.place, self._patient(row, given, part, attrition)
             if terms and self.only is None:  # a share leaves the other shares' terms over
                 rule = "reports with symptoms and nothing else"
                 attrition.add(rule, f"{year}VAERSSYMPTOMS.csv", len(terms))
+
+    def _patient(
+        self, row: Record, terms: tuple[Code, ...], part: Part | None, attrition: Attrition
+    ) -> Patient:
+        number, at = str(_number(row)), _received(row)
+        stay = Stay(number, at, at, terms, facts=_facts(row))
+        return assembled(
+            number,
+            [stay],
+            [(at, "report", row["SYMPTOM_TEXT"], number)],
+            place=row.place,
+            attrition=attrition,
+            part=part,
+            encoding=self.encoding,
+        )
 
     def _terms(self, root: Path, year: int) -> dict[int, tuple[Code, ...]]:
         """Every report's symptom terms of one year, each once, by the report's number."""
@@ -207,21 +212,6 @@ def _training_reports(source: Vaers, root: Path, state: str) -> tuple[tuple[str,
 
 def _zip(root: Path, year: int) -> Path:
     return root / f"{year}VAERSData.zip"
-
-
-def _patient(
-    row: Record, terms: tuple[Code, ...], part: Part | None, attrition: Attrition
-) -> Patient:
-    number, at = str(_number(row)), _received(row)
-    stay = Stay(number, at, at, terms, facts=_facts(row))
-    return assembled(
-        number,
-        [stay],
-        [(at, "report", row["SYMPTOM_TEXT"], number)],
-        place=row.place,
-        attrition=attrition,
-        part=part,
-    )
 
 
 def _facts(row: Record) -> dict[str, bool | str]:
@@ -259,13 +249,3 @@ def _received(row: Record) -> datetime:
         except ValueError:
             pass
     raise row.broken("RECVDATE", "is not a date as MM/DD/YYYY; did a spreadsheet save it?")
-
-
-def _utf8(text: str) -> bool:
-    if text.isascii():
-        return False
-    try:
-        text.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return False
-    return True

@@ -81,7 +81,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_file_in_another_encoding_is_refused_by_name(tmp_path):
     (tmp_path / "latin.jsonl").write_bytes('{"id": "José"}\n'.encode("latin-1"))
-    with pytest.raises(SourceBroken, match=r"latin\.jsonl: is not UTF-8"):
+    with pytest.raises(SourceBroken, match=r"latin\.jsonl line 1: is not utf-8"):
         read(tmp_path / "latin.jsonl")
 
 
@@ -174,6 +174,11 @@ def test_a_cut_counts_training_patients_only(write_lines):
     source = Jsonl.model_validate({"paths": [path.name], "part": part, **DOCUMENTS})
     pieces = source.cut("place", largest=5, rest="others", root=path.parent)
     assert {piece.name: piece.training_patients for piece in pieces} == {"x": 1, "y": 1}
+    path = write_lines(*lines, document(9, place="y", split="dev"))
+    pieces = source.cut("place", largest=5, rest="others", root=path.parent)
+    assert {piece.name: piece.training_patients for piece in pieces} == {"x": 1, "others": 0}
+    (held_out,) = pieces[1].source.patients(root=path.parent, attrition=Attrition())
+    assert held_out.id == "d9"
 
 
 def test_a_column_that_is_not_there_is_named(write_lines):
@@ -287,7 +292,7 @@ def test_latin_1_is_read_where_it_is_declared_and_a_mark_at_the_beginning_is_non
     path = tmp_path / "latin.jsonl"
     path.write_bytes(json.dumps(patient(1, id="José ÿ"), ensure_ascii=False).encode("latin-1"))
     assert read(path, encoding="latin-1")[0][0].id == "José ÿ"
-    with pytest.raises(SourceBroken, match=r"latin\.jsonl: is not UTF-8 \(line 1\); set encoding"):
+    with pytest.raises(SourceBroken, match=r"latin\.jsonl line 1: is not utf-8; set enc"):
         read(path)
     path.write_text(json.dumps(patient(1)), "utf-8-sig")
     assert read(path)[0][0].id == "p1"
@@ -363,7 +368,7 @@ def test_what_is_no_iso_time_is_refused(tmp_path, time):
 def test_windows_1252_is_not_latin_1(tmp_path):
     path = tmp_path / "notes.jsonl"
     path.write_bytes(json.dumps(patient(1), ensure_ascii=False).encode() + b'\n{"\x93": 1}')
-    with pytest.raises(SourceBroken, match=r"is not latin-1 \(line 2\), perhaps Windows-1252"):
+    with pytest.raises(SourceBroken, match=r"line 2: is not latin-1; convert it from windows"):
         read(path, encoding="latin-1")
 
 

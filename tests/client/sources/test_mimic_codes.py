@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from client.sources import mimic_codes
-from client.sources.mimic_codes import Found, check, dotted
+from client.sources.mangled import dotted, public
+from client.sources.mimic_codes import Found, check
 from client.sources.source import Attrition
 from privacy.errors import SourceBroken
 
@@ -16,8 +17,8 @@ SYSTEMS = [
 ]
 
 
-def public(system):
-    return sorted(mimic_codes._public(system))
+def in_order(system):
+    return sorted(public(system))
 
 
 def counts(codes, sort, version):
@@ -28,7 +29,7 @@ def counts(codes, sort, version):
 
 @pytest.mark.parametrize(("sort", "version", "system"), SYSTEMS)
 def test_every_public_code_passes_with_its_dot_and_without(sort, version, system):
-    codes = public(system)
+    codes = in_order(system)
     assert len(codes) > 3800
     assert counts(codes, sort, version) == {}
     assert counts([dotted(code, system) for code in codes], sort, version) == {}
@@ -36,12 +37,12 @@ def test_every_public_code_passes_with_its_dot_and_without(sort, version, system
 
 @pytest.mark.parametrize(("sort", "version", "system"), SYSTEMS)
 def test_codes_that_begin_with_no_zero_pass_alone(sort, version, system):
-    assert counts([c for c in public(system) if c[0] != "0"], sort, version) == {}
+    assert counts([c for c in in_order(system) if c[0] != "0"], sort, version) == {}
 
 
 @pytest.mark.parametrize(("sort", "version", "system"), SYSTEMS)
 def test_any_code_that_is_none_without_its_zeros_refuses_the_file(sort, version, system):
-    codes = public(system)
+    codes = in_order(system)
     others = [code for code in codes if code[0] != "0"][:100]
     lost = {code.lstrip("0") for code in codes if code.isdecimal() and code[0] == "0"}
     lost -= set(codes)
@@ -53,7 +54,7 @@ def test_any_code_that_is_none_without_its_zeros_refuses_the_file(sort, version,
 
 @pytest.mark.parametrize(("sort", "version", "system"), SYSTEMS)
 def test_dots_are_only_put_in(sort, version, system):
-    for code in public(system):
+    for code in in_order(system):
         assert dotted(code, system).replace(".", "") == code
         assert dotted(dotted(code, system), system) == dotted(code, system)
     assert mimic_codes.system_of(sort, version) == system

@@ -52,7 +52,7 @@ def no_zeros_of_pcs(tables: dict[str, Table]) -> None:
         ),
         (
             no_zeros_of_procedures,
-            f"procedures_icd{{}}: {LOST}: it has 66, and ICD-9-CM's volume 3 has 066;",
+            f"procedures_icd{{}}: {LOST}: it has 66, and ICD-9-CM volume 3 has 066;",
         ),
         (
             no_zeros_of_pcs,
@@ -66,7 +66,7 @@ def no_zeros_of_pcs(tables: dict[str, Table]) -> None:
         (code("33.10"), "such as 33.10,"),
         (code("10000032.0"), "decimal numbers so that"),
         (code("1931-07-19"), "diagnoses_icd{}: column icd_code holds codes turned into dates;"),
-        (code("1-Oct"), "holds codes turned into dates;"),
+        (code("1-Oct"), "holds codes turned into dates, such as 1-Oct;"),
     ],
 )
 def test_codes_that_a_spreadsheet_changed_refuse_the_file(tmp_path, ending, mangle, said):

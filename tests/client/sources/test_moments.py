@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from client.sources import fhir_times
+from client.sources.assembly import FIRST_YEAR, LAST_YEAR
 from client.sources.moments import Moments, Span, TimeFormat, TimeZone, since_epoch
 
 FORMAT, ZONE = TypeAdapter(TimeFormat), TypeAdapter(TimeZone)
@@ -111,6 +113,15 @@ def test_a_time_without_a_zone_needs_one():
 def test_years_that_no_patient_lives_in_are_refused(year):
     with pytest.raises(ValueError, match="a year before 1800 or after 2400"):
         moments().of(f"{year:04}-01-01 10:00")
+
+
+@pytest.mark.parametrize("year", [1799, 1800, 2400, 2401])
+def test_fhir_has_the_same_years(year):
+    said = f"{year}-06-01T10:00:00Z"
+    found = fhir_times.moment(said, zone=None, place="")
+    assert (found is not None) is (FIRST_YEAR <= year <= LAST_YEAR)
+    if found is not None:
+        assert found.first == moments().of(said)
 
 
 def test_microseconds_since_the_epoch():

@@ -199,41 +199,6 @@ def test_parquet_columns_keep_their_types(tmp_path):
             tables.parquet("v", [two, one], lower=True, needs=["c"])
 
 
-@pytest.mark.parametrize("memory", [40, 512])
-def test_more_than_fits_into_memory_comes_in_order_and_nothing_of_it_on_the_disk(
-    tmp_path, monkeypatch, memory
-):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    drawn = random.Random(5)
-    keys = [drawn.choice([None, "", "é", "Ж", *map(str, range(900))]) for _ in range(30_000)]
-    texts = [drawn.randbytes(1_000).hex() for _ in keys]
-    pq.write_table(pa.table({"a": keys, "b": texts}), tmp_path / "n.parquet", row_group_size=2_048)
-    found = []
-    with Tables(memory_mb=memory) as tables:
-        tables.parquet("t", [tmp_path / "n.parquet"])
-        query = {"key": "a", "then": "_row", "size": "strlen(b)"}
-        for number, row in enumerate(tables.ordered("a, b, _row", "t", **query)):
-            found.append(row)
-            if number % 5_000 == 0:
-                assert sum(file.stat().st_size for file in scratch.rglob("*/*")) == 0
-        some = tables.ordered("a", "t", where="a > ?", parameters=["Z"], **query)
-        assert {row[0] for row in some} == {"é", "Ж"}
-    expected = [
-        (key, text, row) for row, (key, text) in enumerate(zip(keys, texts, strict=True), 1)
-    ]
-    expected.sort(key=lambda row: (row[0] is not None, row[0] or "", row[2]))
-    assert found == expected
-
-
-def test_an_empty_table_has_no_order_to_keep(tmp_path):
-    (tmp_path / "a.csv").write_text("a,b\n")
-    with Tables() as tables:
-        tables.csv("t", [tmp_path / "a.csv"])
-        assert not list(tables.ordered("a", "t", key="a", then="_row", size="1"))
-
-
 # --- What it may do and what it leaves ----------------------------------------------------------
 
 

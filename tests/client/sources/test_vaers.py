@@ -227,7 +227,7 @@ def test_an_encoding_is_said_and_never_guessed(tmp_path):
 def test_utf_8_that_is_read_as_latin_1_is_counted(tmp_path):
     data = table(HEADER, [report(1, SYMPTOM_TEXT="fièvre"), report(2)]).encode()
     packed(tmp_path, 1998, {"VAERSDATA.csv": data, "VAERSSYMPTOMS.csv": table(SYMPTOMS, [])})
-    rule = "reports in UTF-8 where latin-1 is said (kept)"
+    rule = "notes in UTF-8 where latin-1 is said (kept)"
     assert read(tmp_path)[1].counts == {rule: 1}
     found, attrition = read(tmp_path, encoding="utf-8")
     assert found[0].notes[0].text == "fièvre"
