@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -22,11 +22,12 @@ from privacy.errors import CodeDiffers, EncoderDiffers, StudyRefused
 from privacy.fingerprint import code_fingerprint
 from privacy.ledger import Ledger, Receipt
 from privacy.mechanism import Memory, Training
+from privacy.moments import Pairs
 from privacy.randomness import Stream
 from privacy.release import Hello, Release, ReleaseHeader, RequestHeader
 from privacy.releases import question
 from tasks.bags import PatientBag, collate
-from tasks.heads.head import Head, Weights, set_weights, weights_of
+from tasks.heads.head import Head, SummedHead, Weights, set_weights, weights_of
 from tasks.loss import patient_losses
 from tasks.study import Study
 
@@ -198,6 +199,11 @@ def fit(
         logits = model(batch.x, batch.chunks)
         return patient_losses(logits, batch, exclusive=study.task.exclusive)
 
+    def pairs(model: nn.Module, sample: Sequence[PatientBag]) -> Pairs:
+        batch = collate(sample, dim=study.encoder.dim, outputs=outputs)
+        inputs = cast("SummedHead", model).inputs(batch.x, batch.chunks)
+        return Pairs(inputs=inputs, targets=batch.y, real=batch.stays)
+
     training = Training(
         receipt=receipt,
         losses=losses,
@@ -205,6 +211,7 @@ def fit(
         declared_patients=declared_patients,
         stream=stream,
         memory=memory or {},
+        pairs=pairs if isinstance(head, SummedHead) else None,
     )
     return study.privacy.fit(head, patients, training)
 

@@ -9,7 +9,8 @@ from tasks.heads.code_query import CodeQuery
 from tasks.heads.head import HeadSpec
 from tasks.heads.linear import Linear
 from tasks.heads.mlp import Mlp
+from tasks.heads.ridge import Ridge
 
-HEADS: Registry[HeadSpec] = Registry("fedward.heads", HeadSpec, Linear, Mlp, CodeQuery)  # type: ignore[type-abstract]
+HEADS: Registry[HeadSpec] = Registry("fedward.heads", HeadSpec, Linear, Mlp, CodeQuery, Ridge)  # type: ignore[type-abstract]
 
 AnyHead = Annotated[HeadSpec, HEADS]

@@ -20,6 +20,7 @@ from tasks.heads.head import Head, HeadSpec, mean_chunk, set_weights, weights_of
 from tasks.heads.kinds import HEADS
 from tasks.heads.linear import Linear, LinearHead
 from tasks.heads.mlp import Mlp, MlpHead
+from tasks.heads.ridge import Ridge
 
 D, L = 4, 3
 SPECS = {
@@ -29,6 +30,7 @@ SPECS = {
     "code-query-residual": CodeQuery(
         sharpness=3.0, scale=4.0, bias=-1.0, residual=True, residual_scale=2.0
     ),
+    "ridge": Ridge(ridge=0.1, scale=4.0, middle=0.25),
 }
 every_head = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 seeds = st.integers(0, 2**32 - 1)
@@ -192,6 +194,17 @@ GOLDEN = {
         6.2919019,
         2.9037824,
         -1.5673915,
+    ],
+    "ridge": [
+        1.9513001,
+        2.3672684,
+        -0.3126144,
+        4.3246053,
+        4.3956236,
+        -0.4940697,
+        1.6576647,
+        2.0528914,
+        -0.3586963,
     ],
 }
 
