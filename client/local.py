@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -199,11 +200,6 @@ def fit(
         logits = model(batch.x, batch.chunks)
         return patient_losses(logits, batch, exclusive=study.task.exclusive)
 
-    def pairs(model: nn.Module, sample: Sequence[PatientBag]) -> Pairs:
-        batch = collate(sample, dim=study.encoder.dim, outputs=outputs)
-        inputs = cast("SummedHead", model).inputs(batch.x, batch.chunks)
-        return Pairs(inputs=inputs, targets=batch.y, real=batch.stays)
-
     training = Training(
         receipt=receipt,
         losses=losses,
@@ -211,9 +207,16 @@ def fit(
         declared_patients=declared_patients,
         stream=stream,
         memory=memory or {},
-        pairs=pairs if isinstance(head, SummedHead) else None,
+        pairs=partial(pairs_of, study) if isinstance(head, SummedHead) else None,
     )
     return study.privacy.fit(head, patients, training)
+
+
+def pairs_of(study: Study, head: nn.Module, patients: Sequence[PatientBag]) -> Pairs:
+    """What a head that follows from sums is fitted to, of some patients."""
+    batch = collate(patients, dim=study.encoder.dim, outputs=len(study.outputs))
+    inputs = cast("SummedHead", head).inputs(batch.x, batch.chunks)
+    return Pairs(inputs=inputs, targets=batch.y, real=batch.stays)
 
 
 def load_bags(site: Site, study: Study) -> Bags:

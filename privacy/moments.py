@@ -30,7 +30,7 @@ has the sum sees how much of it there is, whatever sites it came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -58,6 +58,12 @@ class Pairs:
     inputs: Float[Tensor, "P S K"]
     targets: Float[Tensor, "P S L"]
     real: Bool[Tensor, "P S"]
+
+    def each(self) -> Iterator[Pairs]:
+        """Those of each patient alone."""
+        for one in range(len(self.real)):
+            only = slice(one, one + 1)
+            yield Pairs(self.inputs[only], self.targets[only], self.real[only])
 
 
 Paired = Callable[[nn.Module, Sequence[T]], Pairs]
