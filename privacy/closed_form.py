@@ -57,7 +57,7 @@ class GaussianSums(Mechanism):
     epsilon: _Positive
     delta: Annotated[float, Field(gt=0, le=1e-3)] = 1e-5
     clip: _Positive = 1.0
-    cross_scale: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
+    cross_scale: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.5
 
     @property
     def promise(self) -> Budget:

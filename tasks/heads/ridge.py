@@ -79,18 +79,22 @@ class Ridge(HeadSpec):
     mechanism that sums (`gaussian-sums`, or `off`) and a strategy that averages.
 
     Under noise the sums' matrix has eigenvalues that are noise, some of them negative. Negative
-    ones are put at zero, and all are raised by `caution` times what the noise's largest would
-    be, as AdaSSP does (Wang 2018, arXiv:1803.02596). How large that is can be read from the matrix
-    itself: its two halves differ by noise alone, with deviation s of each number; a symmetric
-    matrix of half the sum of such pairs has eigenvalues within s sqrt(2 D) (Wigner). All of this is
-    done with what has left the sites, and costs no privacy.
+    ones are put at zero, and to the square of each is added that of `caution` times the largest
+    that noise alone would have: one far above it stays as it is, one that may be noise becomes no
+    smaller than noise. (AdaSSP, Wang 2018, arXiv:1803.02596, adds the noise itself and shrinks
+    all.) How large the noise is can be read from the matrix: its two halves differ by noise
+    alone, with deviation s of each number; a symmetric matrix of half the sum of such pairs has
+    eigenvalues within s sqrt(2 D) (Wigner). All of this is done with what has left the sites,
+    and costs no privacy.
 
     Attributes:
         constant: Public; the longer the constant, the better is the intercept known under noise
             and the worse all else, because it is part of each patient's row.
-        ridge: Regularisation of the mean, where vectors have unit length.
-        caution: Regularisation beyond `ridge`, in units of the noise; without noise it adds
-            nothing.
+        ridge: Regularisation of the mean, where vectors have unit length. About one over the
+            patients of all sites is right without noise; with noise less is, as `caution` adds
+            what is needed.
+        caution: What eigenvalues are raised to, in units of the noise's largest; without noise
+            it does nothing.
         scale: Of logits: predictions lie about 0 and 1, the bins that scores are counted in
             reach from -8 to 8 at least.
         middle: The prediction whose logit is 0.
@@ -100,7 +104,7 @@ class Ridge(HeadSpec):
     by_sums: ClassVar[bool] = True
     constant: _Positive = 0.3
     ridge: _Positive = 1e-4
-    caution: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.7
+    caution: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.8
     scale: _Positive = 20.0
     middle: Number = 0.3
 
@@ -127,7 +131,8 @@ class Ridge(HeadSpec):
         matrix = gram[:-1, :-1] - torch.outer(share, gram[-1, :-1])
         values, vectors = torch.linalg.eigh(matrix)
         largest_of_noise = noise * math.sqrt(2 * len(matrix))
-        values = values.clamp(min=0) + self.ridge + self.caution * largest_of_noise
+        floor = self.caution * largest_of_noise
+        values = (values.clamp(min=0).square() + floor**2).sqrt() + self.ridge
         deviations = cross[:-1] - torch.outer(share, cross[-1])
         weights = vectors @ ((vectors.T @ deviations) / values[:, None])
         # z ends in the constant, so its weight times the constant is the intercept.
