@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -22,11 +23,12 @@ from privacy.errors import CodeDiffers, EncoderDiffers, StudyRefused
 from privacy.fingerprint import code_fingerprint
 from privacy.ledger import Ledger, Receipt
 from privacy.mechanism import Memory, Training
+from privacy.moments import Pairs
 from privacy.randomness import Stream
 from privacy.release import Hello, Release, ReleaseHeader, RequestHeader
 from privacy.releases import question
 from tasks.bags import PatientBag, collate
-from tasks.heads.head import Head, Weights, set_weights, weights_of
+from tasks.heads.head import Head, SummedHead, Weights, set_weights, weights_of
 from tasks.heads.questions import Questions
 from tasks.loss import patient_losses
 from tasks.study import Study
@@ -206,8 +208,16 @@ def fit(
         declared_patients=declared_patients,
         stream=stream,
         memory=memory or {},
+        pairs=partial(pairs_of, study) if isinstance(head, SummedHead) else None,
     )
     return study.privacy.fit(head, patients, training)
+
+
+def pairs_of(study: Study, head: nn.Module, patients: Sequence[PatientBag]) -> Pairs:
+    """What a head that follows from sums is fitted to, of some patients."""
+    batch = collate(patients, dim=study.encoder.dim, outputs=len(study.outputs))
+    inputs = cast("SummedHead", head).inputs(batch.x, batch.chunks)
+    return Pairs(inputs=inputs, targets=batch.y, real=batch.stays)
 
 
 def load_bags(site: Site, study: Study) -> Bags:

@@ -41,10 +41,18 @@ def noisy_sum(
     """
     if not (0 < clip < math.inf and 0 <= noise_multiplier < math.inf):
         raise ValueError("clip must be positive, the noise multiplier not negative, both finite")
-    total: NDArray[np.float64] = clipped(rows, clip).sum(0)
+    return with_noise(
+        clipped(rows, clip).sum(0), clip=clip, noise_multiplier=noise_multiplier, stream=stream
+    )
+
+
+def with_noise(
+    total: NDArray[np.float64], *, clip: float, noise_multiplier: float, stream: Stream
+) -> NDArray[np.float64]:
+    """A sum of rows, (K,), with noise; whoever summed them has cut each row to `clip`."""
     if noise_multiplier == 0:
         return total
-    noise = stream.normal((rows.shape[1],)).numpy()
+    noise = stream.normal(total.shape).numpy()
     return np.asarray(total + noise_multiplier * clip * noise)
 
 

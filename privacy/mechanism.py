@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from privacy.budget import Budget, Spend
 from privacy.ledger import Receipt
+from privacy.moments import Paired
 from privacy.randomness import Stream
 from privacy.spec import Kind
 
@@ -40,6 +41,8 @@ class Training:
             normaliser of the gradient, so that the true number stays private.
         stream: Source of the sampling and the noise.
         memory: What the round before left.
+        pairs: Where the head follows from sums over patients, what is summed; None where it
+            learns by steps.
     """
 
     receipt: Receipt
@@ -48,6 +51,7 @@ class Training:
     declared_patients: int
     stream: Stream
     memory: Memory = field(default_factory=dict)
+    pairs: Paired[Any] | None = None
 
     @property
     def expected(self) -> float:
@@ -61,7 +65,14 @@ class Mechanism(Kind):
     Guarantees:
         `fit` takes a `Receipt`, so it cannot be called before the ledger was charged, and it
         does what the receipt says: that noise, that rate, that many steps.
+
+    Attributes:
+        by_steps: Whether it fits heads that learn by steps along a loss (`Training.losses`).
+        by_sums: Whether it fits heads that follow from sums over patients (`Training.pairs`).
     """
+
+    by_steps: ClassVar[bool] = True
+    by_sums: ClassVar[bool] = False
 
     @property
     @abstractmethod

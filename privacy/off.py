@@ -7,12 +7,15 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from privacy import moments
 from privacy.budget import Spend
+from privacy.closed_form import batches
 from privacy.mechanism import Mechanism, Memory, Training, poisson
 
 
 class Off(Mechanism):
-    """The same steps as `dp-sgd` without clipping and without noise.
+    """The same steps as `dp-sgd` without clipping and without noise; for a head that follows from
+    sums over patients, the exact sums.
 
     Guarantees:
         None. Its spend has noise multiplier 0, which the ledger counts as infinite epsilon; a
@@ -20,6 +23,7 @@ class Off(Mechanism):
     """
 
     kind: ClassVar[str] = "off"
+    by_sums: ClassVar[bool] = True
 
     @property
     def promise(self) -> None:
@@ -39,10 +43,14 @@ class Off(Mechanism):
         )
 
     def fit(self, head: nn.Module, patients: Sequence[Any], training: Training) -> Memory:
-        """See `Mechanism.fit`."""
+        """See `Mechanism.fit`. Sums are taken over all patients, once."""
         spend = training.receipt.spend
         if spend.noise_multiplier != 0:
             raise ValueError("'off' adds no noise, but its receipt says that it does")
+        if training.pairs is not None:
+            total = moments.summed(batches(head, patients, training), moments.zero(head))
+            total.write(head, patients=training.declared_patients)
+            return {}
         optimizer = training.learner(iter(p for p in head.parameters() if p.requires_grad))
         head.train()
         for sample in poisson(

@@ -15,7 +15,11 @@ class StrategySpec(Kind):
     Attributes:
         minimum_sites: Fewer good updates than this, and the study stops.
         timeout: Seconds that the coordinator waits for a round's replies.
+        averages: Whether the next weights are the sites' mean, weighted by declared patients, and
+            nothing else; heads that follow from sums need that.
     """
+
+    averages: ClassVar[bool] = False
 
     minimum_sites: Annotated[int, Field(ge=1)] = 2
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
@@ -27,6 +31,7 @@ class FedAvgSpec(StrategySpec):
     """
 
     kind: ClassVar[str] = "fedavg"
+    averages: ClassVar[bool] = True
 
 
 STRATEGIES = Registry("fedward.strategies", StrategySpec, FedAvgSpec)

@@ -103,6 +103,33 @@ class Study(Spec):
             raise ValueError(f"rounds times steps must be at most {MOST_STEPS:,}")
         return self
 
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        head, privacy = self.head.kind, self.privacy.kind
+        if not self.head.by_sums:
+            if not self.privacy.by_steps:
+                raise ValueError(
+                    f"privacy {privacy!r} sums over patients once and head {head!r} learns by "
+                    "steps; choose a head that follows from sums, or another privacy"
+                )
+            return self
+        if not self.privacy.by_sums:
+            raise ValueError(
+                f"head {head!r} follows from sums over patients and privacy {privacy!r} takes "
+                "steps; choose a privacy that sums, or another head"
+            )
+        if (self.rounds, self.steps, self.sample_rate) != (1, 1, 1):
+            raise ValueError(
+                f"head {head!r} follows from one sum over all patients: rounds, steps and "
+                "sample_rate must be 1"
+            )
+        if not self.strategy.averages:
+            raise ValueError(
+                f"head {head!r} follows from sums over patients, and strategy "
+                f"{self.strategy.kind!r} does not add up what the sites send; choose 'fedavg'"
+            )
+        return self
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """Reads a study file, without its `[simulation]` table.

@@ -8,6 +8,8 @@ DP_SGD = ("tests/privacy/test_dp_sgd.py",)
 MECHANISM = ("tests/privacy/test_mechanism.py",)
 ADAPTIVE = ("tests/privacy/test_adaptive_clip.py",)
 SUMS = ("tests/privacy/test_gaussian_sums.py",)
+MOMENTS = ("tests/privacy/test_moments.py",)
+CLOSED_FORM = ("tests/privacy/test_closed_form.py",)
 RANDOM = ("tests/privacy/test_randomness.py",)
 APP = ("tests/client/test_app.py",)
 LEDGER = (
@@ -138,6 +140,41 @@ MUTATIONS = (
         "return np.asarray(total + noise_multiplier * clip * noise)",
         "return np.asarray(total + 0 * noise)",
         SUMS,
+    ),
+    Mutation(
+        "moments: rows that are not clipped",
+        "privacy/moments.py",
+        "if clip is not None:",
+        "if False:",
+        MOMENTS,
+    ),
+    Mutation(
+        "moments: a norm without the targets",
+        "privacy/moments.py",
+        "+ cross_scale**2 * (products * shared).sum((1, 2))",
+        "",
+        MOMENTS,
+    ),
+    Mutation(
+        "moments: a patient counts as often as there are stays",
+        "privacy/moments.py",
+        "(weights / _stays(pairs))[:, None, None]",
+        "weights[:, None, None]",
+        MOMENTS,
+    ),
+    Mutation(
+        "gaussian-sums: noise for the sums of inputs alone",
+        "privacy/closed_form.py",
+        "torch.from_numpy(of_cross / self.cross_scale)",
+        "(total.cross.flatten() + 0 * torch.from_numpy(of_cross))",
+        CLOSED_FORM,
+    ),
+    Mutation(
+        "gaussian-sums: a receipt without noise is taken",
+        "privacy/closed_form.py",
+        "if not spend.noise_multiplier > 0:",
+        "if False:",
+        CLOSED_FORM,
     ),
     Mutation(
         "randomness: a key that is always the same",

@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from client import local
+from privacy import moments
 from privacy.patient_gradients import patient_gradients
 from tasks.bags import PatientBag, collate
-from tasks.heads.head import Head, Weights, set_weights
+from tasks.heads.head import Head, SummedHead, Weights, set_weights
 from tasks.loss import patient_losses
 from tasks.study import Study
 
@@ -108,7 +110,16 @@ def scores(rounds: Sequence[Sequence[Clues]]) -> NDArray[np.float64]:
 
 
 def _gradients(study: Study, head: Head, some: Sequence[PatientBag]) -> dict[str, Tensor]:
-    """Each canary's gradient as a row, by the parameter's name."""
+    """Each canary's gradient as a row, by the parameter's name; of a head that follows from sums,
+    what the canary takes from them, because a step goes against a gradient.
+    """
+    if isinstance(head, SummedHead):
+        pairs = local.pairs_of(study, head, some)
+        alone = [moments.summed([one], moments.zero(head)) for one in pairs.each()]
+        return {
+            "gram": torch.stack([-one.gram.flatten() for one in alone]).float(),
+            "cross": torch.stack([-one.cross.flatten() for one in alone]).float(),
+        }
 
     def losses(model: nn.Module, sample: Sequence[PatientBag]) -> Tensor:
         batch = collate(sample, dim=study.encoder.dim, outputs=len(study.outputs))

@@ -26,8 +26,8 @@ from tasks.heads.linear import Linear
 from tasks.study import Study
 
 MOST_PATIENTS = 300
-BARE = ("linear", "mlp")
-"""Heads whose first layer shows the pooled vector; for others `linear` stands in."""
+BARE = ("linear", "mlp", "ridge")
+"""Heads whose first layer, or sums, show the pooled vector; for others `linear` stands in."""
 
 Vectors = NDArray[np.float64]
 
@@ -122,8 +122,14 @@ def recovered(before: Weights, after: Weights) -> Vectors:
 
     By least squares over the outputs: with the change of the weights G (H, D) and of the biases
     b (H,) both from one patient's step, G = b v^T, so v = G^T b / |b|^2. Zeros where no bias
-    moved. The learning rate, the clip and the normaliser cancel.
+    moved. The learning rate, the clip and the normaliser cancel. One patient's sum `z z'` has z
+    for its first eigenvector, with a constant behind it that gives the sign.
     """
+    if "gram" in after:
+        gram = after["gram"].astype(np.float64)
+        first = np.linalg.eigh(gram + gram.T).eigenvectors[:, -1]
+        shown: Vectors = first[:-1] * np.sign(first[-1])
+        return shown
     weight = _first_layer(before)
     bias = weight.removesuffix("weight") + "bias"
     moved = (after[weight] - before[weight]).astype(np.float64)
@@ -155,6 +161,8 @@ def _start(study: Study, numbers: Stream) -> Weights:
     coordinator sends what it likes in the first.
     """
     weights: Weights = study.initial()
+    if study.head.by_sums:  # no step, so no gradient that could be stopped
+        return weights
     first = _first_layer(weights)
     for name, value in weights.items():
         if name != first and value.ndim > 1 and not value.any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -38,8 +38,30 @@ class Head(nn.Module):
         """Sets every trained weight in place; called without gradients."""
 
 
+class SummedHead(Head):
+    """A head that follows from sums over patients: its weights are the parameters `gram` (K, K)
+    and `cross` (K, L), the patients' mean moments (`privacy.moments`).
+    """
+
+    gram: nn.Parameter
+    cross: nn.Parameter
+
+    @abstractmethod
+    def inputs(
+        self, x: Float[Tensor, "P S C D"], chunks: Bool[Tensor, "P S C"]
+    ) -> Float[Tensor, "P S K"]:
+        """What each stay is regressed from; that of padded stays means nothing."""
+
+
 class HeadSpec(Kind):
-    """Names a head in a study. Other packages add kinds under `fedward.heads`."""
+    """Names a head in a study. Other packages add kinds under `fedward.heads`.
+
+    Attributes:
+        by_sums: Whether it builds a `SummedHead`. Such a study has one round with one step at
+            sampling rate 1, a mechanism that sums and a strategy that averages.
+    """
+
+    by_sums: ClassVar[bool] = False
 
     @property
     def reads_terms(self) -> bool:

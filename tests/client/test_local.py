@@ -241,3 +241,46 @@ def test_chunks_longer_than_the_encoder_reads_are_refused(study, make_site, monk
     monkeypatch.setattr(HashingEncoder, "max_tokens", 20)
     with pytest.raises(EncoderDiffers, match="chunks of 40 tokens, the encoder reads 20"):
         hello(make_site("ash"), header(study))
+
+
+def test_a_sum_is_charged_once_kept_and_passes_the_door(make_site):
+    policy = policy_table(mechanisms=["gaussian-sums"], lifetime={"epsilon": 3.0})
+    site = make_site("ash", policy=policy)
+    table = study_table(
+        rounds=1,
+        steps=1,
+        sample_rate=1.0,
+        head={"kind": "ridge"},
+        privacy={"kind": "gaussian-sums", "epsilon": 3.0},
+    )
+    study = Study.parse_table(table, where="sums")
+    request = header(study, encoder=hello(site, header(study)).encoder)
+    release = local.train(site, study, request, study.initial())
+    wire.check_release(release, study.contract())
+    assert set(release.update) == {"gram", "cross"}
+    assert all(np.abs(value).max() > 0 for value in release.update.values())
+    # The same question again is the same answer, and costs nothing more.
+    again = local.train(site, study, request, study.initial())
+    assert all(np.array_equal(again.update[name], release.update[name]) for name in again.update)
+    assert site.open_ledger().spends() == (study.spend(1),)
+    assert 2.9 < site.open_ledger().epsilon(delta=1e-5) <= 3.0
+    # Whatever the coordinator sends, what leaves is the sum and no function of it.
+    sent = {name: value + 1 for name, value in study.initial().items()}
+    with pytest.raises(BudgetExhausted):
+        local.train(site, study, request, sent)
+
+
+def test_a_sum_is_shut_at_a_site_that_does_not_name_it(make_site):
+    table = study_table(
+        rounds=1,
+        steps=1,
+        sample_rate=1.0,
+        head={"kind": "ridge"},
+        privacy={"kind": "gaussian-sums", "epsilon": 3.0},
+    )
+    study = Study.parse_table(table, where="sums")
+    with pytest.raises(StudyRefused, match=r"policy\.mechanisms allows dp-sgd; .* 'gaussian-sums'"):
+        hello(make_site("ash"), header(study))
+    rules = {"least_noise": 2.0, "largest_clip": 0.5, "mechanisms": ["gaussian-sums"]}
+    with pytest.raises(StudyRefused, match=r"noise multiplier is 1\.4.*clips at 1$"):
+        hello(make_site("birch", policy=policy_table(**rules)), header(study))

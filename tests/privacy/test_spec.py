@@ -249,7 +249,7 @@ def test_an_installed_package_adds_a_kind(installed, monkeypatch):
 def test_a_registry_asks_for_its_own_group(monkeypatch):
     asked = []
     monkeypatch.setattr(specs, "entry_points", lambda *, group: asked.append(group) or [])
-    assert set(MECHANISMS.kinds()) == {"dp-sgd", "off"}
+    assert set(MECHANISMS.kinds()) == {"dp-sgd", "gaussian-sums", "off"}
     assert asked == ["fedward.mechanisms"]
 
 

@@ -25,6 +25,7 @@ from experiments.audit.run import (
     right_guesses,
 )
 from privacy import accounting
+from privacy.closed_form import GaussianSums
 from privacy.dp_sgd import DpSgd
 from privacy.errors import BudgetExhausted, StudyRefused
 from privacy.ledger import Ledger
@@ -54,10 +55,14 @@ def at_site(study_file, tmp_path) -> Iterator[Callable[..., Audited]]:
     open_ones = []
 
     def make(
-        mechanism: type[DpSgd] | None = None, lifetime: float = 1e3, **changes: Any
+        mechanism: type[DpSgd | GaussianSums] | None = None, lifetime: float = 1e3, **changes: Any
     ) -> Audited:
         simulation = simulation_table(
-            policy={"lifetime": {"epsilon": lifetime}, "smallest_count": 0}
+            policy={
+                "lifetime": {"epsilon": lifetime},
+                "smallest_count": 0,
+                "mechanisms": ["dp-sgd", "gaussian-sums"],
+            }
         )
         path = study_file(simulation, **STRONG | changes)
         context = prepared(
@@ -97,6 +102,34 @@ def test_an_honest_mechanism_at_little_epsilon_is_consistent(at_site):
         result = audit(this, Plan(seed=seed))
         assert not result.broken
         assert 0.9 < result.ledger_epsilon <= 1.0
+
+
+SUMS: dict[str, Any] = {
+    "head": {"kind": "ridge"},
+    "encoder": {"kind": "hashing", "dim": 64},
+    "rounds": 1,
+    "steps": 1,
+    "sample_rate": 1.0,
+}
+
+
+@pytest.mark.parametrize(("epsilon", "least", "most"), [(1.0, 25, 45), (8.0, 36, 50)])
+def test_one_noisy_sum_is_attacked_by_what_each_canary_adds_to_it(at_site, epsilon, least, most):
+    this = at_site(privacy={"kind": "gaussian-sums", "epsilon": epsilon}, **SUMS)
+    result = audit(this, Plan(canaries=200, guesses=50))
+    assert not result.broken
+    assert epsilon * 0.9 < result.ledger_epsilon <= epsilon
+    assert least <= result.correct <= most
+
+
+def test_one_sum_without_noise_is_seen_through(at_site):
+    class Quiet(GaussianSums):
+        def _noisy(self, total, training, *, noise):
+            return total
+
+    this = at_site(privacy={"kind": "gaussian-sums", "epsilon": 0.5}, mechanism=Quiet, **SUMS)
+    result = audit(this, Plan(canaries=200, guesses=50))
+    assert result.broken
 
 
 def test_the_same_seed_gives_the_same_audit_and_another_gives_another(at_site):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import policy_table, simulation_table
 
 from experiments.audit.figure import draw
 from experiments.audit.inversion import Inversion, Recovered, invert, recovered
@@ -53,6 +54,22 @@ def test_notes_are_found_with_privacy_off_and_not_with_it_on(make, head, optimiz
     # One or two by chance, whatever the number of notes.
     assert found.on.found.sum() <= max(2, 3 * found.chance * patients)
     assert abs(np.mean(found.on.cosines)) < 0.1
+
+
+def test_a_sum_of_one_patient_without_noise_is_the_note(make):
+    """One clipped row under noise still tells little: 64 numbers squared against noise in each."""
+    once = {"rounds": 1, "steps": 1, "sample_rate": 1.0, "head": {"kind": "ridge"}}
+    policy = policy_table(mechanisms=["gaussian-sums"])
+    this = make(
+        simulation=simulation_table(policy=policy),
+        privacy={"kind": "gaussian-sums", "epsilon": 1.0},
+        **once,
+    )
+    found = invert(this)
+    assert found.head == "ridge"
+    assert found.off.share >= 0.9
+    assert np.median(found.off.cosines) > 0.999
+    assert found.on.found.sum() <= max(2, 3 * found.chance * len(this.bags.train))
 
 
 def test_a_study_without_privacy_has_nothing_to_set_beside_it(make):

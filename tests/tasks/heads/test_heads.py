@@ -22,6 +22,7 @@ from tasks.heads.label_attention import LabelAttention, LabelAttentionHead
 from tasks.heads.linear import Linear, LinearHead
 from tasks.heads.mlp import Mlp, MlpHead
 from tasks.heads.questions import Questions
+from tasks.heads.ridge import Ridge
 
 D, L = 4, 3
 SPECS = {
@@ -35,6 +36,7 @@ SPECS = {
     "code-query-each": CodeQuery(sharpness=3.0, scale=4.0, bias=-1.0, terms="each"),
     "label-attention": LabelAttention(sharpness=3.0, scale=4.0, rate=2.0, bias=-1.0),
     "label-attention-random": LabelAttention(start_from="random", rate=2.0, bias=-1.0),
+    "ridge": Ridge(ridge=0.1, scale=4.0, middle=0.25),
 }
 every_head = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 seeds = st.integers(0, 2**32 - 1)
@@ -250,6 +252,17 @@ GOLDEN = {
         0.8305911,
         0.8512533,
         1.1948259,
+    ],
+    "ridge": [
+        1.9188562,
+        2.3349691,
+        -0.3150734,
+        4.6126372,
+        4.5989094,
+        -0.56243,
+        1.6534925,
+        2.0400581,
+        -0.3683919,
     ],
 }
 
