@@ -1,8 +1,9 @@
-"""k of n: who is asked in a round, who is charged, and what a crash or a silent site changes."""
+"""Strategies in the round loop: k of n sites are asked, and nothing is forgotten in a crash."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from breaking_off import Death, Folder, Keeping, Killed
 from builders import study_table
 from standins import DECLARED, NAMES
 
-from server import roster
+from server import checkpoint, roster
 from server.draw import drawn
 from server.roster import Patience
+from server.strategy import StrategyBroken
+from tasks.strategy import STRATEGIES, StrategySpec
 from tasks.study import Study
 
 PATIENT = Patience(sites=4, seconds=3, again=0.02)
@@ -67,9 +70,11 @@ def test_others_are_asked_in_place_of_those_who_do_not_answer():
     assert few == asked[1:]  # nobody else is there
 
 
-def study_of(**strategy: object) -> Study:
+def study_of(*, rounds: int = 6, private: bool = False, **strategy: object) -> Study:
     table = {"kind": "fedavg", "minimum_sites": 2, "sites_per_round": 2, **strategy}
-    return Study.parse_table(study_table(rounds=6, strategy=table), where="six")
+    # Calibrating noise takes longer than all of a run.
+    off = {} if private else {"privacy": {"kind": "off"}}
+    return Study.parse_table(study_table(rounds=rounds, strategy=table, **off), where="few")
 
 
 @pytest.fixture
@@ -93,7 +98,9 @@ def test_a_round_asks_and_charges_those_drawn_and_the_end_asks_everybody(folder)
         np.testing.assert_allclose(value, mean / sum(DECLARED[n] for n in last), rtol=1e-6)
 
 
-def test_metrics_are_those_of_the_sites_asked_and_epsilon_is_what_each_was_charged(folder):
+def test_metrics_are_those_of_the_sites_asked_and_epsilon_is_what_each_was_charged(tmp_path):
+    study = study_of(rounds=3, private=True)
+    folder = Folder(study, tmp_path, Keeping(study))
     folder.run()
     rounds = folder.events("round")
     asked = [event["sites"] for event in folder.events("asked")]
@@ -103,7 +110,7 @@ def test_metrics_are_those_of_the_sites_asked_and_epsilon_is_what_each_was_charg
     for one in NAMES:
         for other in NAMES:
             assert (times[one] < times[other]) <= (spent[one] < spent[other])
-    assert max(spent.values()) < 8  # of eight, for a site asked in every round
+    assert min(spent.values()) < max(spent.values()) < 8  # what one asked in each round would have
 
 
 def test_who_is_silent_is_replaced_by_others(folder):
@@ -117,7 +124,7 @@ def test_who_is_silent_is_replaced_by_others(folder):
     assert folder.sites.charged[first[0], 1] == 1
 
 
-@pytest.mark.parametrize("write", [13, 15, 18, 25, 40], ids=str)
+@pytest.mark.parametrize("write", [13, 18, 40], ids=str)
 def test_a_killed_study_asks_the_same_sites_again(folder, tmp_path, monkeypatch, write):
     expected = folder.run()
     study = folder.study
@@ -139,11 +146,11 @@ def test_a_killed_study_asks_the_same_sites_again(folder, tmp_path, monkeypatch,
 def test_a_study_killed_in_each_round_has_the_weights_of_one_that_was_not(
     kind, tmp_path, monkeypatch
 ):
-    study = study_of(kind=kind, sites_per_round=3)
+    study = study_of(kind=kind, sites_per_round=3, rounds=4)
     whole = Folder(study, tmp_path / "whole", Keeping(study))
     expected = whole.run()
     folder = Folder(study, tmp_path / "killed", Keeping(study))
-    for number in range(1, 7):
+    for number in range(1, 5):
         after = f"round-{number:05d}.safetensors"
         with monkeypatch.context() as patch:
             _die_after(patch, after)
@@ -156,8 +163,6 @@ def test_a_study_killed_in_each_round_has_the_weights_of_one_that_was_not(
 
 
 def _die_after(patch, name: str) -> None:
-    from server import checkpoint
-
     write = checkpoint._write
 
     def wrapper(path, *rest):
@@ -166,3 +171,28 @@ def _die_after(patch, name: str) -> None:
             raise Killed
 
     patch.setattr(checkpoint, "_write", wrapper)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said", "asked"),
+    [
+        ({"server_learning_rate": 1e7}, "made weights beyond", 1),
+        ({"kind": "silent"}, "needs a method aggregate", 0),
+    ],
+    ids=["runs away", "does nothing"],
+)
+def test_a_broken_strategy_ends_the_study_and_says_why(keys, said, asked, tmp_path, monkeypatch):
+    monkeypatch.setitem(STRATEGIES._ours, "silent", Silent)
+    study = study_of(**keys)
+    folder = Folder(study, tmp_path, Keeping(study))
+    with pytest.raises(StrategyBroken, match=said):
+        folder.run()
+    (end,) = folder.events("end")
+    assert said in end["reason"]
+    assert len(folder.events("asked")) == asked
+
+
+class Silent(StrategySpec):
+    """Says not what it does."""
+
+    kind: ClassVar[str] = "silent"
