@@ -24,6 +24,7 @@ from privacy.fingerprint import code_fingerprint
 from privacy.ledger import Ledger, Receipt
 from privacy.mechanism import Memory, Training
 from privacy.moments import Pairs
+from privacy.proximal import held
 from privacy.randomness import Stream
 from privacy.release import Hello, Release, ReleaseHeader, RequestHeader
 from privacy.releases import question
@@ -204,7 +205,7 @@ def fit(
     training = Training(
         receipt=receipt,
         losses=losses,
-        learner=study.optimizer.build,
+        learner=held(study.optimizer.build, mu=study.strategy.proximal_mu),
         declared_patients=declared_patients,
         stream=stream,
         memory=memory or {},

@@ -27,6 +27,7 @@ from tasks.calibration import Reliability, reliability
 from tasks.heads.head import Head, Weights, set_weights
 from tasks.metrics import Metrics, best_threshold, level_metrics, metrics
 from tasks.per_output import Bucket, OutputMetrics, buckets, edge_of, own_edges, table
+from tasks.strategy import FedAvgSpec
 from tasks.study import Study
 from tasks.tallies import LABELS, SCORES, TUNE, added, by_name, tune_tallies
 
@@ -137,12 +138,14 @@ def _trained(study: Study, name: str, bags: Bags) -> Head:
     there are none.
     """
     numbers = stream(f"baseline/{study.seed}/{name}")
+    # A proximal term keeps sites together; alone it would only slow a baseline down.
+    alone = study.model_copy(update={"strategy": FedAvgSpec()})
     head = _head(study, bags, study.initial())
     best = _tune_f1(study, head, bags) or 0.0
     kept = {key: value.clone() for key, value in head.state_dict().items()}
     for number in range(1, study.rounds + 1):
         local.fit(
-            study,
+            alone,
             head,
             bags.train,
             receipt=Receipt(id=number, spend=study.spend(number)),

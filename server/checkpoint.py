@@ -1,8 +1,9 @@
 """Checkpoints: all that a study needs to go on after a round, in one file, whole or not at all.
 
-The file is safetensors: the weights and the tallies are its arrays (`weights/NAME`,
-`tallies/SITE/NAME`), everything else is JSON in its metadata. Which MLflow run it belongs to
-stands beside it (`server.tracking`), because MLflow may not have been there to ask.
+The file is safetensors: the weights, what the strategy keeps and the tallies are its arrays
+(`weights/NAME`, `strategy/NAME`, `tallies/SITE/NAME`), everything else is JSON in its metadata.
+Which MLflow run it belongs to stands beside it (`server.tracking`), because MLflow may not have
+been there to ask.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from privacy.files import sync_folder
 from privacy.release import Hello
 from privacy.spec import Spec, one_line
 from tasks.heads.head import Weights
+from tasks.strategy import Arrays
 
 FOLDER = "checkpoints"
 FINAL = "final.safetensors"
-STATE, WEIGHTS, TALLIES = "state", "weights/", "tallies/"
+STATE, WEIGHTS, STRATEGY, TALLIES = "state", "weights/", "strategy/", "tallies/"
 
 
 class CheckpointBroken(Exception):
@@ -68,17 +70,20 @@ class Checkpoint:
         state: See `State`.
         weights: After the round.
         tallies: Of the weights before it, by site and name: what came with the round's updates.
+        strategy: What the strategy is to be told in the next round, by name.
     """
 
     state: State
     weights: Weights
     tallies: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    strategy: Arrays = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Writes `checkpoints/round-NNNNN.safetensors` below a run's folder."""
     path = folder / FOLDER / f"round-{checkpoint.state.round:05d}.safetensors"
-    arrays = {WEIGHTS + name: value for name, value in checkpoint.weights.items()}
+    arrays: dict[str, Any] = {WEIGHTS + name: value for name, value in checkpoint.weights.items()}
+    arrays |= {STRATEGY + name: value for name, value in checkpoint.strategy.items()}
     for site, tallies in checkpoint.tallies.items():
         arrays |= {f"{TALLIES}{site}/{name}": value for name, value in tallies.items()}
     _write(path, arrays, {STATE: checkpoint.state.model_dump_json()})
@@ -131,7 +136,12 @@ def _read(path: Path) -> Checkpoint:
         if name.startswith(TALLIES):
             site, _, tally = name.removeprefix(TALLIES).partition("/")
             tallies.setdefault(site, {})[tally] = value
-    return Checkpoint(state, load_weights(path), tallies)
+    strategy = {
+        name.removeprefix(STRATEGY): value
+        for name, value in sorted(arrays.items())
+        if name.startswith(STRATEGY)
+    }
+    return Checkpoint(state, load_weights(path), tallies, strategy)
 
 
 def _broken(path: Path, what: str) -> str:

@@ -36,6 +36,7 @@ from server.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from server.draw import drawn
 from server.exchange import content_of, exchange
 from server.journal import Journal
 from server.outbox import Outbox
@@ -44,6 +45,7 @@ from server.roster import Patience, Roster
 from tasks import tallies
 from tasks.heads.head import Weights
 from tasks.plausible import implausible
+from tasks.strategy import Arrays
 from tasks.study import Study
 
 LOG = logging.getLogger("fedward.server")
@@ -89,6 +91,7 @@ class Rounds:
     _started: bool = False
     _asks: Counter[tuple[str, int]] = field(default_factory=Counter)
     _missed: Counter[str] = field(default_factory=Counter)
+    _strategy: Arrays = field(default_factory=dict)
 
     def run(self) -> Weights:
         """Runs every round that is not done; returns the final weights.
@@ -96,8 +99,10 @@ class Rounds:
         Raises:
             TooFewSites: Too few sites took part, or remained.
             CheckpointBroken: The study cannot go on from where it was.
+            StrategyBroken: Its strategy cannot be used.
         """
         try:
+            strategies.check(self.study.strategy)
             weights, before = self._begin()
             self._enough(len(self._roster.present))
             self.outbox.start(self.study)
@@ -105,7 +110,7 @@ class Rounds:
             for hello in self._roster.sites.values():
                 self._admitted(hello)
             weights = self._rounds(weights, before)
-        except (TooFewSites, CheckpointBroken) as error:
+        except (TooFewSites, CheckpointBroken, strategies.StrategyBroken) as error:
             self._end(str(error))
             raise
         except (KeyboardInterrupt, SystemExit):
@@ -133,6 +138,7 @@ class Rounds:
         state = State(study=self.study.digest, round=0) if last is None else last.state
         self._charges = {site: dict(of) for site, of in state.charges.items()}
         self._receipts = dict(state.receipts)
+        self._strategy = {} if last is None else last.strategy
         self._asks.update(
             (site, event["round"])
             for event in self.journal.before
@@ -155,13 +161,17 @@ class Rounds:
         return (self.study.initial() if last is None else last.weights), cost
 
     def _rounds(self, weights: Weights, before: Cost) -> Weights:
-        strategy = strategies.build(self.study.strategy)
         for number in range(before.number + 1, self.study.rounds + 1):
             now = Cost(number, time.monotonic())
             releases = self._train(now, weights)
             self._report(before, releases)
-            updates = [release for release in releases.values() if release.update]
-            weights = strategies.aggregate(strategy, number, updates)
+            weights, self._strategy = strategies.aggregate(
+                self.study.strategy,
+                [release for release in releases.values() if release.update],
+                round=number,
+                weights=weights,
+                state=self._strategy,
+            )
             self._keep(now, weights, releases)
             before = now
         save_weights(self.folder / FINAL, weights)
@@ -200,13 +210,28 @@ class Rounds:
             silent = [name for name in self._roster.present if name not in good]
             awake = [name for name in silent if not self._rests(name, now.number)]
             # Who rests is asked all the same where it is needed.
-            enough = len(good) + len(awake) >= fewest
-            good |= self._ask(now, weights, message_type, awake if enough else silent)
+            able = awake if len(good) + len(awake) >= fewest else silent
+            if message_type == MessageType.TRAIN:
+                able = self._drawn(able, now.number, good=len(good), again=attempt > 0)
+            good |= self._ask(now, weights, message_type, able)
             if len(good) >= fewest:
                 break
         if message_type == MessageType.TRAIN:
             self._count_misses(now.number, good)
         return {name: good[name] for name in sorted(good)}
+
+    def _drawn(self, able: Iterable[str], round: int, *, good: int, again: bool) -> list[str]:
+        """Who of them is asked, where a round asks a few only."""
+        study = self.study
+        return drawn(
+            able,
+            most=study.strategy.sites_per_round,
+            seed=study.seed,
+            round=round,
+            asked=self._asked(round),
+            good=good,
+            again=again,
+        )
 
     def _asked(self, round: int) -> list[str]:
         """Who was asked for a round, also before a crash."""
@@ -312,7 +337,7 @@ class Rounds:
             name: {tally.name: tally.sums for tally in release.tallies}
             for name, release in releases.items()
         }
-        save_checkpoint(self.folder, Checkpoint(state, weights, came))
+        save_checkpoint(self.folder, Checkpoint(state, weights, came, self._strategy))
 
     def _report(self, of: Cost, releases: dict[str, Release]) -> None:
         names = sorted({*self._roster.sites, *self._charges})

@@ -101,6 +101,12 @@ class Study(Spec):
     def _bounded(self) -> Self:
         if self.rounds * self.steps > MOST_STEPS:
             raise ValueError(f"rounds times steps must be at most {MOST_STEPS:,}")
+        pull = self.strategy.proximal_mu * self.optimizer.learning_rate
+        if self.optimizer.kind == "sgd" and pull > 1:
+            raise ValueError(
+                "strategy.proximal_mu times optimizer.learning_rate must be at most 1: beyond it "
+                "each step overshoots where the round began"
+            )
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from builders import patient, policy_table, study_table
 
 from client import cohort, local
@@ -21,6 +22,7 @@ from privacy.errors import (
 from privacy.fingerprint import code_fingerprint
 from privacy.release import RequestHeader
 from tasks import tallies
+from tasks.heads.head import weights_of
 from tasks.study import Study
 
 
@@ -284,3 +286,23 @@ def test_a_sum_is_shut_at_a_site_that_does_not_name_it(make_site):
     rules = {"least_noise": 2.0, "largest_clip": 0.5, "mechanisms": ["gaussian-sums"]}
     with pytest.raises(StudyRefused, match=r"noise multiplier is 1\.4.*clips at 1$"):
         hello(make_site("birch", policy=policy_table(**rules)), header(study))
+
+
+def test_the_proximal_term_of_the_study_is_in_every_step(monkeypatch):
+    strategy = {"kind": "fedprox", "proximal_mu": 2.0}
+    study = Study.parse_table(study_table(strategy=strategy), where="held")
+    head = study.head.build(dim=study.encoder.dim, outputs=len(study.outputs))
+    begun = weights_of(head)
+
+    def fit(self, head, patients, training):
+        optimizer = training.learner(head.parameters())
+        with torch.no_grad():
+            for value in head.parameters():
+                value.add_(1)
+        optimizer.step()  # at a rate of 0.5
+        return {}
+
+    monkeypatch.setattr(type(study.privacy), "fit", fit)
+    local.fit(study, head, [], receipt=None, declared_patients=1, stream=None)
+    for name, value in weights_of(head).items():
+        np.testing.assert_allclose(value, begun[name], atol=1e-6)

@@ -1,4 +1,4 @@
-"""docs/sources.md and docs/tasks.md: every kind, every key, and examples that are read."""
+"""docs/sources.md, tasks.md, strategies.md: every kind, every key, examples that are read."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from client.sources.jsonl import Jsonl
 from client.sources.kinds import SOURCES
 from client.sources.source import Attrition
 from tasks.kinds import TASKS
+from tasks.strategy import STRATEGIES
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = {"sources.md": SOURCES, "tasks.md": TASKS}
+PAGES = {"sources.md": SOURCES, "tasks.md": TASKS, "strategies.md": STRATEGIES}
 KINDS = [
     pytest.param(page, kind, id=kind) for page, registry in PAGES.items() for kind in registry._ours
 ]

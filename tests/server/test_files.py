@@ -93,7 +93,8 @@ def checkpoint(round: int, study: str = "a" * 64) -> Checkpoint:
         receipts={"ash": 17},
     )
     weights = {"out.bias": np.float32([1.5, -0.0, round])}
-    return Checkpoint(state, weights, {"ash": {"heldout/ranks": np.float64([1, 2, 3, 4])}})
+    tallies = {"ash": {"heldout/ranks": np.float64([1, 2, 3, 4])}}
+    return Checkpoint(state, weights, tallies, {"m_t/out.bias": np.float64([0.1, -0.0, 1e-300])})
 
 
 def test_a_checkpoint_comes_back_whole_and_the_last_one_counts(tmp_path):
@@ -105,6 +106,8 @@ def test_a_checkpoint_comes_back_whole_and_the_last_one_counts(tmp_path):
     assert back.weights["out.bias"].tobytes() == checkpoint(10).weights["out.bias"].tobytes()
     assert list(back.tallies["ash"]["heldout/ranks"]) == [1, 2, 3, 4]
     assert set(load_weights(path)) == {"out.bias"}
+    (moment,) = back.strategy.values()
+    assert moment.tobytes() == checkpoint(10).strategy["m_t/out.bias"].tobytes()
 
 
 def test_a_checkpoint_that_is_not_what_was_written_is_named(tmp_path):
