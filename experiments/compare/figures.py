@@ -10,33 +10,36 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.compare.drawing import (
+    DASHES,
+    MARKERS,
+    OFF,
+    PALETTE,
+    bare,
+    legend,
+    line,
+    panels_for,
+    plain_log,
+    ticks,
+    where,
+)
 from experiments.compare.grid import Cell, Grid
 from experiments.compare.kept import Done
 from experiments.compare.summary import Spread, keys_of, spread
 from experiments.simulate.result import Result, SiteResult
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette without its yellow, which is faint on white: told apart with every kind
-# of colour vision. Markers and dashes go on where it ends.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", "--", ":", "-.")
 MOST_LINES = len(PALETTE) * len(DASHES)
 MOST_PANELS = 12
 SHARE_OF_BEST = 0.95
-OFF = math.inf
-"""Where no privacy stands among epsilons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +128,15 @@ def _epsilon(title: str, series: Sequence[Series]) -> Figure | None:
     shown = [name for name in names if name in ("micro-F1", "macro-F1", "MAP")]
     if any(key == "auroc_macro" for _, key in keys_of(next(iter(series[0].cells.values())))):
         shown = ["micro-F1", "AUROC", "AUPRC"]
-    figure, panels = _figure(len(shown), series, wide=4.0)
+    figure, panels = panels_for(len(shown), series, wide=4.0)
     figure.suptitle(f"{title}: utility against epsilon, for each patient at each site", fontsize=13)
     for axes, name in zip(panels, shown, strict=True):
-        _ticks(axes, epsilons)
+        ticks(axes, epsilons)
         axes.set_ylabel(name)
         for number, one in enumerate(series):
-            points = [(_where(e, epsilons), _of(one, e, name)) for e in one.at]
-            _line(axes, [(x, y) for x, y in points if y is not None], number, one.name, len(series))
-    _legend(figure, "bars: 95% bootstrap interval over held-out patients, mean of repeats")
+            points = [(where(e, epsilons), _of(one, e, name)) for e in one.at]
+            line(axes, [(x, y) for x, y in points if y is not None], number, one.name, len(series))
+    legend(figure, "bars: 95% bootstrap interval over held-out patients, mean of repeats")
     return figure
 
 
@@ -155,7 +158,7 @@ def _buckets(title: str, series: Sequence[Series]) -> Figure | None:
     series = series[:MOST_PANELS]
     epsilons = _epsilons(series)
     names = _all_buckets(series)
-    figure, panels = _figure(len(series), series, wide=max(3.2, 0.9 * len(names)), share_y=True)
+    figure, panels = panels_for(len(series), series, wide=max(3.2, 0.9 * len(names)), share_y=True)
     figure.suptitle(f"{title}: macro-F1 by how often an output was seen in training", fontsize=13)
     for axes, one in zip(panels, series, strict=True):
         axes.set_title(one.name)
@@ -167,10 +170,10 @@ def _buckets(title: str, series: Sequence[Series]) -> Figure | None:
                 for x, name in enumerate(names)
                 if (value := _bucket(one, epsilon, name)) is not None
             ]
-            _line(axes, points, number, _epsilon_name(epsilon), 1)
+            line(axes, points, number, _epsilon_name(epsilon), 1)
     panels[0].set_ylabel("macro-F1, of outputs that occur")
     panels[0].set_ylim(bottom=0)
-    _legend(figure, "bars: 95% bootstrap interval over held-out patients, mean of repeats")
+    legend(figure, "bars: 95% bootstrap interval over held-out patients, mean of repeats")
     return figure
 
 
@@ -214,7 +217,7 @@ def _gain(title: str, series: Sequence[Series]) -> Figure | None:
         return None
     several = len(_epsilons(series)) > 1
     panels_of = _epsilons(series) if several else [lines[0][1]]
-    figure, panels = _figure(len(panels_of), series, wide=3.6, share_y=True)
+    figure, panels = panels_for(len(panels_of), series, wide=3.6, share_y=True)
     figure.suptitle(f"{title}: what joining is worth to each site", fontsize=13)
     for axes, epsilon in zip(panels, panels_of, strict=True):
         axes.axhline(0, color="#7F7F7F", linewidth=1)
@@ -226,10 +229,10 @@ def _gain(title: str, series: Sequence[Series]) -> Figure | None:
             # A little beside each other: sites have the same size in all series.
             beside = 1.04 ** (number - (len(series) - 1) / 2)
             found = [(size * beside, gain) for size, gain in _gains(one.at.get(epsilon, ()))]
-            _line(axes, found, number, one.name, 1, joined=False)
-        _plain_log(axes, sorted({x for found in points for x, _ in found}))
+            line(axes, found, number, one.name, 1, joined=False)
+        plain_log(axes, sorted({x for found in points for x, _ in found}))
     panels[0].set_ylabel("micro-F1, federated minus alone")
-    _legend(figure, "bars: standard deviation over repeats; alone trains without privacy")
+    legend(figure, "bars: standard deviation over repeats; alone trains without privacy")
     return figure
 
 
@@ -287,8 +290,8 @@ def _rounds(title: str, series: Sequence[Series]) -> Figure | None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("rounds (mean; bars from least to most over repeats)")
-    _bare(axes, "x")
-    _legend(figure, None)
+    bare(axes, "x")
+    legend(figure, None)
     return figure
 
 
@@ -309,110 +312,3 @@ def _epsilons(series: Sequence[Series]) -> list[float]:
 
 def _epsilon_name(epsilon: float) -> str:
     return "no privacy" if epsilon == OFF else f"ε = {epsilon:g}"
-
-
-def _where(epsilon: float, epsilons: Sequence[float]) -> float:
-    """On a logarithmic axis; no privacy stands apart on the right."""
-    finite = [e for e in epsilons if e != OFF]
-    if epsilon != OFF:
-        return math.log2(epsilon)
-    if not finite:
-        return 0.0
-    wide = math.log2(finite[-1] / finite[0])
-    return math.log2(finite[-1]) + max(1.0, 0.35 * wide)
-
-
-def _ticks(axes: Axes, epsilons: Sequence[float]) -> None:
-    places = [_where(epsilon, epsilons) for epsilon in epsilons]
-    axes.set_xticks(places, ["none" if e == OFF else f"{e:g}" for e in epsilons])
-    axes.margins(x=0.12)
-    axes.set_xlabel("epsilon (none: no privacy)" if OFF in epsilons else "epsilon")
-
-
-def _line(
-    axes: Axes,
-    points: Sequence[tuple[float, Spread]],
-    number: int,
-    label: str,
-    of: int,
-    *,
-    joined: bool = True,
-) -> None:
-    """One line with its bars, a little beside those of the others."""
-    if not points:
-        return
-    beside = (number - (of - 1) / 2) * 0.05 if of > 1 else 0.0
-    ends = [value.interval or (value.mean, value.mean) for _, value in points]
-    axes.errorbar(
-        [x + beside for x, _ in points],
-        [value.mean for _, value in points],
-        # A mean of percentiles may lie on the other side of the mean of few repeats.
-        yerr=[
-            [max(0.0, v.mean - low) for (_, v), (low, _) in zip(points, ends, strict=True)],
-            [max(0.0, high - v.mean) for (_, v), (_, high) in zip(points, ends, strict=True)],
-        ],
-        color=PALETTE[number % len(PALETTE)],
-        marker=MARKERS[number % len(MARKERS)],
-        linestyle=DASHES[number // len(PALETTE) % len(DASHES)] if joined else "none",
-        linewidth=1.6,
-        elinewidth=1.0,
-        capsize=3,
-        markersize=5,
-        label=label,
-    )
-
-
-def _figure(
-    panels: int, series: Sequence[Series], *, wide: float, share_y: bool = False
-) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
-    across = min(panels, 4)
-    down = math.ceil(panels / across)
-    below = 0.25 * math.ceil(len(series) / 4)
-    size = (max(8.0, wide * across), 1.3 + 3.2 * down + below)
-    figure = Figure(figsize=size, layout="constrained", dpi=140)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[call-arg, union-attr]
-    grid = figure.subplots(down, across, squeeze=False, sharey=share_y)
-    found = list(grid.flat)
-    for spare in found[panels:]:
-        spare.set_visible(False)
-    for axes in found[:panels]:
-        _bare(axes, "y")
-    return figure, found[:panels]
-
-
-def _legend(figure: Figure, note: str | None) -> None:
-    """Below the panels, so that it covers no data; each name once."""
-    found: dict[str, Artist] = {}
-    for other in figure.axes:
-        for handle, label in zip(*other.get_legend_handles_labels(), strict=True):
-            found.setdefault(str(label), handle)
-    figure.legend(
-        list(found.values()),
-        list(found),
-        loc="outside lower center",
-        ncols=min(len(found), 4),
-        frameon=False,
-        title=note,
-        title_fontproperties={"size": 9},
-    )
-
-
-def _plain_log(axes: Axes, sizes: Sequence[float]) -> None:
-    """Ticks at sizes that are there, as plain numbers."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    kept: list[float] = []
-    for size in sizes:
-        if not kept or size > 1.35 * kept[-1]:
-            kept.append(size)
-    axes.xaxis.set_major_locator(FixedLocator(kept))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _bare(axes: Axes, grid: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, alpha=0.25)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)

@@ -208,8 +208,10 @@ class Grid:
             base = read_toml(path.parent / compare.base)
             base.pop(COMPARE, None)
             table = merged(base, table)
+        studies: dict[str, Study] = {}
         cells = [
-            _cell(path, table, compare.axis, values, data=data) for values in compare.combinations
+            _cell(path, table, compare.axis, values, data=data, studies=studies)
+            for values in compare.combinations
         ]
         if not cells:
             raise ValueError(f"{path}: {COMPARE}.leave_out leaves no cell")
@@ -251,13 +253,16 @@ def _cell(
     values: tuple[Value, ...],
     *,
     data: Path,
+    studies: dict[str, Study],
 ) -> Cell:
+    """One cell; `studies` are those read before, because drawing thousands of codes takes time."""
     named = {axis.name: value.name for axis, value in zip(axes, values, strict=True)}
     where = f"{path}: cell {', '.join(f'{name} {value}' for name, value in named.items())}"
     for value in values:
         table = merged(table, value.set)
     plain = {key: value for key, value in table.items() if key != SIMULATION}
-    study = Study.parse_table(plain, where=where)
+    key = json.dumps(plain, sort_keys=True, default=str)
+    study = studies.get(key) or studies.setdefault(key, Study.parse_table(plain, where=where))
     sites = table.get(SIMULATION)
     if not isinstance(sites, dict):
         raise ValueError(f"{where}: has no [{SIMULATION}] table, so it cannot be simulated")

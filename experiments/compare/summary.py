@@ -24,6 +24,8 @@ Columns = tuple[tuple[str, str], ...]
 NAMES = ("micro-F1", "macro-F1", "MAP", "AUROC", "AUPRC")
 RANKED = ("micro_f1", "macro_f1", "map", "auroc", "auprc")
 CURVES = ("micro_f1", "macro_f1", "map", "auroc_macro", "auprc_macro")
+AXIS = "compare."
+"""Stands before an axis in CSV, as in MLflow: one may be called `epsilon` or `site`."""
 SPELLED = ("p_at_8", "accuracy", "balanced_accuracy")
 
 
@@ -144,7 +146,7 @@ def _metrics(done: Sequence[Result], trained: Trained, keys: Columns) -> dict[st
 
 def write_csv(grid: Grid, found: Mapping[str, Done], path: Path) -> None:
     """Writes every cell's numbers: a line for all sites (`site` is empty) and one for each."""
-    axes = [axis.name for axis in grid.axes]
+    axes = [f"{AXIS}{axis.name}" for axis in grid.axes]
     keys = tuple(dict.fromkeys((*RANKED, *CURVES, *SPELLED)))
     bounds = [f"{key}_{end}" for key in keys for end in ("low", "high")]
     header = [*axes, "cell", "trained", "site", "declared_patients", "patients", "epsilon"]
@@ -154,7 +156,8 @@ def write_csv(grid: Grid, found: Mapping[str, Done], path: Path) -> None:
         writer.writeheader()
         for cell in grid.cells:
             if cell.digest in found:
-                own = dict(cell.values) | {"cell": cell.digest[:16]}
+                own = {f"{AXIS}{name}": value for name, value in cell.values.items()}
+                own["cell"] = cell.digest[:16]
                 for line in _lines(found[cell.digest].result, keys):
                     writer.writerow(own | line)
     draft.replace(path)

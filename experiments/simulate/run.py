@@ -178,7 +178,9 @@ def _run(this: Simulated) -> None:
         time.sleep(POLL_SECONDS)
     _follow(this, follower)
     if this.reason is not None:
-        said = "; ".join(f"{name}: {why}" for name, why in this.refused.items())
+        # Here nobody is kept from knowing what a site tells its operator only.
+        why = this.refused | this.broken
+        said = "; ".join(f"{name}: {reason}" for name, reason in why.items())
         raise SimulationFailed(f"{this.reason}{f' ({said})' if said else ''}")
 
 
