@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client import counting, local
 from client.local import Bags
@@ -26,7 +27,7 @@ from tasks.bags import PatientBag
 from tasks.calibration import Reliability, reliability
 from tasks.heads.head import Head, Weights, set_weights
 from tasks.metrics import Metrics, best_threshold, level_metrics, metrics
-from tasks.per_output import Bucket, OutputMetrics, buckets, edge_of, own_edges, table
+from tasks.per_output import Bucket, OutputMetrics, bucket_of, buckets, edge_of, own_edges, table
 from tasks.strategy import FedAvgSpec
 from tasks.study import Study
 from tasks.tallies import LABELS, SCORES, TUNE, added, by_name, tune_tallies
@@ -71,8 +72,8 @@ class Scored:
 
 
 def without_privacy(study: Study, recipe: Recipe | None) -> Study:
-    """The study as the baselines train it."""
-    changed: dict[str, object] = {"privacy": Off()}
+    """The study as the baselines train it; nobody's updates are put together."""
+    changed: dict[str, object] = {"privacy": Off(), "strategy": FedAvgSpec()}
     if recipe is not None:
         changed |= {
             "rounds": recipe.rounds,
@@ -81,7 +82,13 @@ def without_privacy(study: Study, recipe: Recipe | None) -> Study:
             "optimizer": recipe.optimizer,
             "head": recipe.head or study.head,
         }
-    return study.model_copy(update=changed)
+    without = study.model_copy(update=changed)
+    if without.questions != study.questions:
+        raise ValueError(
+            "simulation.baseline.head reads other texts of the outputs than the study's head does; "
+            "give both the same 'terms'"
+        )
+    return without
 
 
 def federated(study: Study, sites: Mapping[str, Bags], weights: Weights) -> Scored:
@@ -186,14 +193,18 @@ def _scored(study: Study, sites: Mapping[str, Bags], head: Head) -> Scored:
     own = own_edges(whole, otherwise=threshold)
     held = {name: bags.heldout for name, bags in sites.items()}
     everybody = [bag for bags in held.values() for bag in bags]
+    seen = _seen(study, sites)
+    intervals = _intervals(
+        study, head, everybody, threshold, each_output=True, groups=bucket_of(seen)
+    )
     return Scored(
         whole=metrics(whole, threshold=threshold, own=own),
         sites={
             name: metrics(by_name(found), threshold=threshold, own=own)
             for name, found in tallies.items()
         },
-        detail=_detail(study, sites, whole, threshold),
-        intervals=_intervals(study, head, everybody, threshold, each_output=True),
+        detail=_detail(study, seen, whole, threshold, intervals),
+        intervals={name: between for name, between in intervals.items() if "@" not in name},
         site_intervals={
             name: _intervals(study, head, bags, threshold, each_output=False)
             for name, bags in held.items()
@@ -201,25 +212,41 @@ def _scored(study: Study, sites: Mapping[str, Bags], head: Head) -> Scored:
     )
 
 
-def _detail(
-    study: Study,
-    sites: Mapping[str, Bags],
-    whole: Mapping[str, Tally],
-    threshold: float | None,
-) -> Detail:
-    if SCORES not in whole:
-        return Detail()
-    edges = None if threshold is None else edge_of(threshold)
+def _seen(study: Study, sites: Mapping[str, Bags]) -> NDArray[np.int64]:
+    """Training stays of all sites of which each output is true, (L,)."""
     seen = np.zeros(len(study.outputs), np.int64)
     for bags in sites.values():
         for bag in bags.train:
             np.add.at(seen, [number for target in bag.targets for number in target], 1)
+    return seen
+
+
+def _detail(
+    study: Study,
+    seen: NDArray[np.int64],
+    whole: Mapping[str, Tally],
+    threshold: float | None,
+    intervals: Intervals,
+) -> Detail:
+    if SCORES not in whole:
+        return Detail()
+    edges = None if threshold is None else edge_of(threshold)
+    found = () if edges is None else buckets(whole[LABELS], seen, edges=edges)
     return Detail(
         levels=level_metrics(whole, threshold=threshold),
-        buckets=() if edges is None else buckets(whole[LABELS], seen, edges=edges),
+        buckets=tuple(_with_intervals(of, n, intervals) for n, of in enumerate(found)),
         calibration=reliability(whole[SCORES].sums.astype(np.int64)),
         outputs=table(whole, study.outputs, edges=edges),
     )
+
+
+def _with_intervals(bucket: Bucket, number: int, intervals: Intervals) -> Bucket:
+    own = {
+        name: intervals[bootstrap.grouped(name, number)]
+        for name in ("micro_f1", "macro_f1", "macro_f1_all")
+        if bootstrap.grouped(name, number) in intervals
+    }
+    return bucket.model_copy(update={"intervals": own})
 
 
 def _intervals(
@@ -229,6 +256,7 @@ def _intervals(
     threshold: float | None,
     *,
     each_output: bool,
+    groups: NDArray[np.int64] | None = None,
 ) -> Intervals:
     logits, truth = counting.scores(study, head, patients)
     scored = bootstrap.Scored(
@@ -237,5 +265,6 @@ def _intervals(
         owners=np.repeat(np.arange(len(patients)), [len(bag.vectors) for bag in patients]),
         threshold=threshold,
         exclusive=study.task.exclusive,
+        groups=groups,
     )
     return bootstrap.intervals(scored, seed=study.seed, each_output=each_output)

@@ -42,6 +42,8 @@ class Scored:
         owners: Whose each stay is, (N,), from 0 to P - 1; every patient has a stay.
         threshold: An edge of `EDGES`; without one there is no F1.
         exclusive: Whether exactly one output is true of each stay.
+        groups: A number for each output, (L,): F1 of the outputs of each number by themselves is
+            resampled too, and named as `grouped` says.
     """
 
     logits: Scores
@@ -49,6 +51,7 @@ class Scored:
     owners: NDArray[np.int64]
     threshold: float | None
     exclusive: bool = False
+    groups: NDArray[np.int64] | None = None
 
     @property
     def patients(self) -> int:
@@ -148,7 +151,12 @@ def resampled(of: Scored, weights: Values, *, each_output: bool = True) -> dict[
     found = dict(_rankings(stays @ of.ranks))
     if of.threshold is not None:
         found |= _sets(stays, of)
-        found |= _f1(*(np.asarray((part.T @ stays.T).T) for part in of.predictions))
+        right, said, true = (np.asarray((part.T @ stays.T).T) for part in of.predictions)
+        found |= _f1(right, said, true)
+        for group in () if of.groups is None else np.unique(of.groups).tolist():
+            own = of.groups == group
+            scores = _f1(right[:, own], said[:, own], true[:, own])
+            found |= {grouped(name, group): value for name, value in scores.items()}
     pairs = _pairs(of.by_score, weights)
     found |= {"auroc": curves.auroc(pairs), "auprc": curves.auprc(pairs)}
     if each_output and of.logits.shape[1] <= MOST_OUTPUTS:
@@ -156,6 +164,11 @@ def resampled(of: Scored, weights: Values, *, each_output: bool = True) -> dict[
     if of.exclusive:
         found |= _classes(stays, of)
     return found
+
+
+def grouped(name: str, group: int) -> str:
+    """What the F1 of a group of outputs is called."""
+    return f"{name}@{group}"
 
 
 def _rankings(sums: Values) -> Iterator[tuple[str, Values]]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from experiments.audit.command import audit
+from experiments.compare.command import compare
 from experiments.coordinator.command import app as server_app
 from experiments.extending.command import check, kinds
 from experiments.site.command import app as site_app
@@ -27,6 +28,7 @@ app.add_typer(study_app, name="study")
 app.add_typer(server_app, name="server")
 app.add_typer(site_app, name="site")
 lab.command()(audit)
+lab.command()(compare)
 lab.command()(kinds)
 lab.command()(check)
 

@@ -26,6 +26,7 @@ from server.outbox import FILE
 LOG = logging.getLogger("fedward.tracking")
 EXPERIMENT = "fedward"
 STATE = "tracking.json"
+PLACED = "comparison.json"
 RUN_TAG = "fedward.run"
 # Without it the UI opens in its mode for language-model applications.
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
@@ -50,6 +51,24 @@ class Delivered(Spec):
     experiment: str = ""
     parent: str = ""
     children: dict[str, str] = {}
+
+
+class Placed(Spec):
+    """Where a run stands in a comparison. Written into its folder before it starts; its run in
+    MLflow then hangs under the comparison's.
+
+    Attributes:
+        under: MLflow's id of the comparison's run.
+        values: The run's value on each axis that is compared.
+    """
+
+    under: str
+    values: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Puts it into a run's folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PLACED).write_text(self.model_dump_json(), "utf-8")
 
 
 def delivered(folder: Path) -> Delivered | None:
@@ -158,7 +177,9 @@ class _Delivery:
         self._folder, self._artifacts = folder, artifacts
         state = delivered(folder)
         self._state = state if state is not None and state.uri == uri else Delivered(uri=uri)
-        self._client = _client(uri)
+        self._client = connect(uri)
+        path = folder / PLACED
+        self._placed = Placed.model_validate_json(path.read_bytes()) if path.exists() else None
 
     def run(self) -> int:
         act: dict[str, Callable[[Mapping[str, Any]], None]] = {
@@ -185,11 +206,17 @@ class _Delivery:
             LOG.warning("MLflow refuses an entry for good (%s); it is left out", error.error_code)
 
     def _study(self, line: Mapping[str, Any]) -> None:
-        study = line["study"]
-        experiment = self._experiment()
-        parent = self._run(experiment, study["name"], {"digest": line["digest"], "role": "study"})
+        study, placed = line["study"], self._placed
+        experiment = experiment_in(self._client, uri=self._state.uri, artifacts=self._artifacts)
+        name, tags = study["name"], {"digest": line["digest"], "role": "study"}
+        axes = {}
+        if placed is not None:
+            name = ", ".join(f"{axis} {value}" for axis, value in placed.values.items())
+            tags["mlflow.parentRunId"] = placed.under
+            axes = {f"compare.{axis}": value for axis, value in placed.values.items()}
+        parent = self._run(experiment, name, tags)
         self._keep(experiment=experiment, parent=parent)
-        for key, value in _flat(study).items():
+        for key, value in (_flat(study) | axes).items():
             self._client.log_param(parent, key, value)
         self._client.log_dict(parent, study, "study.json")
 
@@ -230,14 +257,6 @@ class _Delivery:
         else:
             self._client.set_terminated(run, status, end_time=line["at"])
 
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        own = not self._state.uri.startswith("http")
-        location = {"artifact_location": self._artifacts.as_uri()} if own else {}
-        return str(self._client.create_experiment(EXPERIMENT, tags=MODEL_TRAINING, **location))
-
     def _run(self, experiment: str, name: str, tags: dict[str, str]) -> str:
         """The run of this folder with this role, made where it is not there."""
         tags |= {RUN_TAG: self._folder.name}
@@ -255,7 +274,23 @@ class _Delivery:
         draft.replace(self._folder / STATE)
 
 
-def _client(uri: str) -> Any:
+def experiment_in(client: Any, *, uri: str, artifacts: Path) -> str:
+    """MLflow's id of our experiment, made where it is not there.
+
+    Args:
+        client: From `connect`.
+        uri: See `deliver`.
+        artifacts: See `deliver`.
+    """
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        return str(found.experiment_id)
+    location = {} if uri.startswith("http") else {"artifact_location": artifacts.as_uri()}
+    return str(client.create_experiment(EXPERIMENT, tags=MODEL_TRAINING, **location))
+
+
+def connect(uri: str) -> Any:
+    """MLflow's client, without telemetry, and quick to say that a server is not there."""
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     # An absent server is tried again by us: MLflow would hold the thread for minutes.
     brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}

@@ -68,6 +68,7 @@ class Bucket(Spec):
         micro_f1: Over all pairs of these outputs.
         macro_f1: Mean over those that are present.
         macro_f1_all: Mean over all of them.
+        intervals: 95% intervals of these over held-out patients, where they were asked for.
     """
 
     seen: tuple[int, int | None]
@@ -76,6 +77,7 @@ class Bucket(Spec):
     micro_f1: Share | None = None
     macro_f1: Share | None = None
     macro_f1_all: Share | None = None
+    intervals: dict[str, tuple[float, float]] = {}
 
 
 def edge_of(threshold: float) -> int:
@@ -176,7 +178,7 @@ def buckets(tally: Tally, seen: NDArray[np.int64], *, edges: Edge | int) -> tupl
         edges: See `at_edges`.
     """
     found = at_edges(tally, edges)
-    number = np.searchsorted(BUCKETS, seen)
+    number = bucket_of(seen)
     lows = (0, *(last + 1 for last in BUCKETS))
     highs = (*BUCKETS, None)
     made = []
@@ -185,6 +187,11 @@ def buckets(tally: Tally, seen: NDArray[np.int64], *, edges: Edge | int) -> tupl
         row = {"seen": between, "outputs": len(tp), "present": int((positives > 0).sum())}
         made.append(Bucket.model_validate(row | _summary(tp, fp, positives)))
     return tuple(made)
+
+
+def bucket_of(seen: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number of each output's bucket, from how often it was seen, (L,)."""
+    return np.searchsorted(BUCKETS, seen).astype(np.int64)
 
 
 def _summary(tp: Counts, fp: Counts, positives: Counts) -> dict[str, float | None]:

@@ -27,6 +27,9 @@ from tasks.strategy import AnyStrategy, FedAvgSpec
 SIMULATION = "simulation"
 """The table of a study file that only simulations read (`client.simulation`)."""
 
+COMPARE = "compare"
+"""The table of a study file that only comparisons read (`experiments.compare`)."""
+
 
 MOST_STEPS = 100_000
 
@@ -138,13 +141,14 @@ class Study(Spec):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads a study file, without its `[simulation]` table.
+        """Reads a study file, without its `[simulation]` and `[compare]` tables.
 
         Raises:
             ValueError: In one line, what does not fit and where.
         """
         table = read_toml(path)
         table.pop(SIMULATION, None)
+        table.pop(COMPARE, None)
         return cls.parse_table(table, where=str(path))
 
     @classmethod

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from client.local import Bags
 from client.simulation import Simulation
 from client.site import Site
 from client.stratify import Stratified
-from experiments import baselines
+from experiments import baselines, kept_baselines
 from experiments.simulate.result import Engine, Final, Result, RoundResult, SiteResult
 from privacy.errors import SiteError
 from server.checkpoint import load_weights
@@ -67,6 +68,7 @@ class Simulated:
         places: Where its files are.
         engine: What runs it.
         screen: Who watches.
+        keep_baselines: See `simulate`.
     """
 
     study: Study
@@ -74,6 +76,7 @@ class Simulated:
     places: Places
     engine: Engine
     screen: Screen
+    keep_baselines: Path | None = None
     sites: list[Site] = field(default_factory=list)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
@@ -92,6 +95,8 @@ def simulate(
     screen: Screen,
     with_baselines: bool = True,
     split_seed: int | None = None,
+    run: str | None = None,
+    keep_baselines: Path | None = None,
 ) -> Result:
     """Runs a study file's simulation from nothing to the result.
 
@@ -104,6 +109,8 @@ def simulate(
         with_baselines: Whether to train each site alone and all pooled.
         split_seed: Deals all patients into a stratified split with this seed, whatever the file
             says of splits.
+        run: Names the run's folder below `runs`; by default the study and the time do.
+        keep_baselines: Folder in which baselines are kept, and found, between runs.
 
     Raises:
         ValueError: The study file does not fit.
@@ -116,12 +123,12 @@ def simulate(
         how = (simulation.stratified or Stratified()).model_copy(update={"seed": split_seed})
         simulation = simulation.model_copy(update={"stratified": how})
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    run = f"{name}-{stamp}-{secrets.token_hex(2)}"
+    run = run or f"{name}-{stamp}-{secrets.token_hex(2)}"
     home = home.resolve()
     places = Places(study_file.resolve(), data.resolve(), home, home / "runs" / run)
     places = simulation.with_names(places)
     study = Study.read(places.study)
-    this = Simulated(study, simulation, places, engine, screen)
+    this = Simulated(study, simulation, places, engine, screen, keep_baselines)
     _prepare(this)
     _run(this)
     result = _result(this, began, with_baselines=with_baselines)
@@ -175,7 +182,9 @@ def _run(this: Simulated) -> None:
         time.sleep(POLL_SECONDS)
     _follow(this, follower)
     if this.reason is not None:
-        said = "; ".join(f"{name}: {why}" for name, why in this.refused.items())
+        # Here nobody is kept from knowing what a site tells its operator only.
+        why = this.refused | this.broken
+        said = "; ".join(f"{name}: {reason}" for name, reason in why.items())
         raise SimulationFailed(f"{this.reason}{f' ({said})' if said else ''}")
 
 
@@ -294,8 +303,21 @@ def _baselines(
     found = {}
     for done, (name, bags) in enumerate(sites.items()):
         this.screen.baseline(f"{name} alone", done, total)
-        found[name] = baselines.alone(study, name, bags)
+        train = partial(baselines.alone, study, name, bags)
+        found[name] = _kept(this, "alone", study, {name: bags}, train)
     this.screen.baseline("pooled", total - 1, total)
-    scored = baselines.pooled(study, sites)
+    scored = _kept(this, "pooled", study, sites, partial(baselines.pooled, study, sites))
     this.screen.baseline("pooled", total, total)
     return found, scored
+
+
+def _kept(
+    this: Simulated,
+    what: str,
+    study: Study,
+    sites: Mapping[str, Bags],
+    train: Callable[[], baselines.Scored],
+) -> baselines.Scored:
+    if this.keep_baselines is None:
+        return train()
+    return kept_baselines.kept(this.keep_baselines, what, study, sites, train)

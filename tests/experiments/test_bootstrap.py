@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.bootstrap import Scored, intervals, resampled
+from experiments.bootstrap import Scored, grouped, intervals, resampled
 from tasks import tallies
 from tasks.metrics import metrics
 
@@ -80,3 +80,16 @@ def test_nobody_has_no_intervals():
         np.zeros((0, 3), np.float32), np.zeros((0, 3), bool), np.zeros(0, np.int64), threshold=0.0
     )
     assert intervals(nobody, seed=0) == {}
+
+
+def test_the_f1_of_a_group_is_that_of_its_outputs_alone():
+    groups = np.array([2, 0, 2, 2, 0, 2])
+    of, weights = scored(groups=groups), np.random.default_rng(1).multinomial(40, [1 / 40] * 40, 5)
+    found = resampled(of, weights.astype(float))
+    for group in (0, 2):
+        own = groups == group
+        alone = Scored(of.logits[:, own], of.truth[:, own], of.owners, threshold=of.threshold)
+        expected = resampled(alone, weights.astype(float))
+        for name in ("micro_f1", "macro_f1", "macro_f1_all"):
+            np.testing.assert_allclose(found[grouped(name, group)], expected[name])
+    assert grouped("macro_f1", 1) not in found
