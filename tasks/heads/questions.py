@@ -22,15 +22,17 @@ class Questions:
         vectors: Of unit length, (N, D), in order of the outputs; of each output its question
             first, then its other terms.
         of: Whose output each is, from 0; every output has at least one.
+        outputs: L.
     """
 
     vectors: Float[Tensor, "N D"]
     of: Int[Tensor, " N"]
+    outputs: int
 
     @classmethod
     def one_each(cls, vectors: Float[Tensor, "L D"]) -> Self:
         """One question an output."""
-        return cls(vectors, torch.arange(len(vectors)))
+        return cls(vectors, torch.arange(len(vectors)), len(vectors))
 
     @classmethod
     def grouped(cls, groups: Sequence[Float[Tensor, "K D"]]) -> Self:
@@ -42,18 +44,13 @@ class Questions:
         if not all(len(group) for group in groups):
             raise ValueError("an output has no question")
         numbers = [number for number, group in enumerate(groups) for _ in range(len(group))]
-        return cls(normalize(torch.cat(list(groups)), dim=1), torch.tensor(numbers))
-
-    @property
-    def outputs(self) -> int:
-        """L."""
-        return int(self.of[-1]) + 1 if len(self.of) else 0
+        vectors = normalize(torch.cat(list(groups)), dim=1)
+        return cls(vectors, torch.tensor(numbers), len(groups))
 
     def first(self) -> Self:
         """Each output's question alone."""
-        new = torch.ones(len(self.of), dtype=torch.bool)
-        new[1:] = self.of[1:] != self.of[:-1]
-        return type(self).one_each(self.vectors[new])
+        first = torch.searchsorted(self.of, torch.arange(self.outputs))
+        return type(self).one_each(self.vectors[first])
 
     def mean(self) -> Self:
         """The mean of each output's vectors, of unit length."""

@@ -145,7 +145,7 @@ def test_a_damaged_cohort_says_what_to_do_and_is_healed(study, site, damage):
 def test_a_cohort_of_another_version_says_so(study, site):
     cohort.prepare(site, study)
     path = cohort.cohort_path(site, study)
-    path.write_text(path.read_text().replace('"format": 2', '"format": 1', 1))
+    path.write_text(path.read_text().replace('"format": 3', '"format": 2', 1))
     with pytest.raises(SiteError, match="another version; prepare it again"):
         cohort.load(site, study)
 

@@ -21,6 +21,7 @@ from tasks.icd_coding import IcdCoding
 from tasks.kinds import TASKS
 from tasks.records import Patient
 from tasks.task import Label, LeftOut, Task
+from tasks.term_coding import TermCoding
 
 EXTENSION = Path(__file__).parents[2] / "extension"
 FEDWARD = [sys.executable, "-m", "experiments.command"]
@@ -65,12 +66,19 @@ def test_a_task_of_another_package_is_found_and_checked(installed, tmp_path):
     assert "icd-coding" in listed
 
 
+NEED_MORE = {"icd-coding", "term-coding", "flag", "adverse-event"}
+"""Kinds with no defaults, or whose facts the synthetic patients of the checks do not have."""
+
+
 @pytest.mark.parametrize(
     "task",
-    [IcdCoding(codes=("I10", "A41")), *(cls() for kind, cls in TASKS.kinds().items()
-                                        if kind not in {"icd-coding", "flag", "adverse-event"})],
+    [
+        IcdCoding(codes=("I10", "A41")),
+        TermCoding(system="icd-10-cm", names=("I10", "A41.9")),
+        *(cls() for kind, cls in TASKS.kinds().items() if kind not in NEED_MORE),
+    ],
     ids=lambda task: task.kind,
-)  # fmt: skip
+)
 def test_our_tasks_hold(task):
     assert not [one for one in TASK_CHECKS.run(task) if one.broken]
 

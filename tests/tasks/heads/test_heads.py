@@ -51,7 +51,7 @@ def asked() -> Questions:
     more = torch.arange(3 * D, dtype=torch.float32).reshape(3, D).cos()
     first = questions()
     vectors = torch.stack([first[0], more[0], first[1], first[2], more[1], more[2]])
-    return Questions(vectors, torch.tensor([0, 0, 1, 2, 2, 2]))
+    return Questions(vectors, torch.tensor([0, 0, 1, 2, 2, 2]), L)
 
 
 def trained(spec: HeadSpec, *, seed: int | None = None) -> Head:
@@ -408,7 +408,7 @@ def ordered(order: list[int]) -> Questions:
     known = asked()
     groups = [known.vectors[known.of == number] for number in order]
     numbers = [number for number, group in enumerate(groups) for _ in group]
-    return Questions(torch.cat(groups), torch.tensor(numbers))
+    return Questions(torch.cat(groups), torch.tensor(numbers), L)
 
 
 @pytest.mark.parametrize("name", QUERIES)
