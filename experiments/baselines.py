@@ -95,7 +95,7 @@ def federated(study: Study, sites: Mapping[str, Bags], weights: Weights) -> Scor
     """What the federation's final head scores, with one threshold from everybody's tune
     patients.
     """
-    return _scored(study, sites, _head(study, next(iter(sites.values())), weights))
+    return scored(study, sites, build_head(study, next(iter(sites.values())), weights))
 
 
 def alone(study: Study, name: str, bags: Bags) -> Scored:
@@ -106,8 +106,7 @@ def alone(study: Study, name: str, bags: Bags) -> Scored:
         name: Of the site; seeds the sampling.
         bags: The site's patients.
     """
-    head = _trained(study, name, bags)
-    return _scored(study, {name: bags}, head)
+    return scored(study, {name: bags}, trained(study, name, bags))
 
 
 def mean(sites: Mapping[str, Metrics]) -> Metrics:
@@ -131,35 +130,51 @@ def mean(sites: Mapping[str, Metrics]) -> Metrics:
 
 def pooled(study: Study, sites: Mapping[str, Bags]) -> Scored:
     """What one head reaches that is trained on everybody's records in one place."""
-    together = Bags(
+    return scored(study, sites, trained(study, "pooled", together(sites)))
+
+
+def together(sites: Mapping[str, Bags]) -> Bags:
+    """All sites' training and tune patients as one site's."""
+    return Bags(
         train=[bag for bags in sites.values() for bag in bags.train],
         tune=[bag for bags in sites.values() for bag in bags.tune],
         heldout=[],
         questions=next(iter(sites.values())).questions,
     )
-    return _scored(study, sites, _trained(study, "pooled", together))
 
 
-def _trained(study: Study, name: str, bags: Bags) -> Head:
+def trained(
+    study: Study,
+    name: str,
+    bags: Bags,
+    *,
+    start: Weights | None = None,
+    threshold: float | None = None,
+) -> Head:
     """The head of the round with the best micro-F1 on the tune patients; the last round's where
     there are none.
+
+    Args:
+        study: From `without_privacy`.
+        name: Seeds the sampling.
+        bags: The patients.
+        start: Weights to start from; those of the study where there are none.
+        threshold: At which tune patients are scored; the best one for them where there is none.
     """
     numbers = stream(f"baseline/{study.seed}/{name}")
-    # A proximal term keeps sites together; alone it would only slow a baseline down.
-    alone = study.model_copy(update={"strategy": FedAvgSpec()})
-    head = _head(study, bags, study.initial())
-    best = _tune_f1(study, head, bags) or 0.0
+    head = build_head(study, bags, study.initial() if start is None else start)
+    best = tune_f1(study, head, bags, threshold=threshold) or 0.0
     kept = {key: value.clone() for key, value in head.state_dict().items()}
     for number in range(1, study.rounds + 1):
         local.fit(
-            alone,
+            study,
             head,
             bags.train,
             receipt=Receipt(id=number, spend=study.spend(number)),
             declared_patients=rounded(len(bags.train)),
             stream=numbers,
         )
-        score = _tune_f1(study, head, bags)
+        score = tune_f1(study, head, bags, threshold=threshold)
         if score is None or score > best:
             best = score or best
             kept = {key: value.clone() for key, value in head.state_dict().items()}
@@ -167,16 +182,20 @@ def _trained(study: Study, name: str, bags: Bags) -> Head:
     return head
 
 
-def _tune_f1(study: Study, head: Head, bags: Bags) -> float | None:
-    """Micro-F1 on the tune patients at the best threshold for them."""
+def tune_f1(
+    study: Study, head: Head, bags: Bags, *, threshold: float | None = None
+) -> float | None:
+    """Micro-F1 on the tune patients, at the best threshold for them where none is given."""
     logits, truth = counting.scores(study, head, bags.tune)
     tune = by_name(tune_tallies(logits, truth, patients=len(bags.tune)))[TUNE]
     # The same counts, read once to choose the threshold and once to score it.
     found = {TUNE: tune, SCORES: Tally(SCORES, tune.sums, tune.patients)}
-    return metrics(found, threshold=best_threshold(found)).micro_f1
+    at = best_threshold(found) if threshold is None else threshold
+    return metrics(found, threshold=at).micro_f1
 
 
-def _head(study: Study, bags: Bags, weights: Weights) -> Head:
+def build_head(study: Study, bags: Bags, weights: Weights) -> Head:
+    """The study's head with these weights."""
     head = study.head.build(
         dim=study.encoder.dim, outputs=len(study.outputs), questions=bags.questions
     )
@@ -184,12 +203,16 @@ def _head(study: Study, bags: Bags, weights: Weights) -> Head:
     return head
 
 
-def _scored(study: Study, sites: Mapping[str, Bags], head: Head) -> Scored:
+def scored(
+    study: Study, sites: Mapping[str, Bags], head: Head, *, threshold: float | None = None
+) -> Scored:
+    """A head's metrics, at the best threshold for all sites' tune patients where none is given."""
     tallies: dict[str, Sequence[Tally]] = {
         name: counting.exact(study, head, bags.tune, bags.heldout) for name, bags in sites.items()
     }
     whole = added(list(tallies.values()))
-    threshold = best_threshold(whole)
+    if threshold is None:
+        threshold = best_threshold(whole)
     own = own_edges(whole, otherwise=threshold)
     held = {name: bags.heldout for name, bags in sites.items()}
     everybody = [bag for bags in held.values() for bag in bags]

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from client.site import Site
 from experiments.columns import Columns, columns
-from experiments.simulate.result import Engine, Final, Result
+from experiments.simulate.result import Engine, Final, Other, Result
 from privacy import accounting
 from tasks.metrics import Metrics
 from tasks.places import Places
@@ -230,19 +230,20 @@ def _round_row(event: Mapping[str, Any], shown: Columns) -> list[str]:
 
 
 def _hospitals_table(result: Result, shown: Columns) -> Table:
-    named = "/".join(name for name, _ in shown[:3])
+    named = "/".join(name for name, _ in _both(shown))
     table = plain_table(f"each hospital, on its own held-out patients: {named}")
     table.caption = (
         "size: training patients, as declared; held: patients held out. Alone and pooled train "
-        "without privacy and keep their best round; the federation keeps its last. Green: "
-        "joining beats staying alone (micro-F1)."
+        "without privacy and keep their best round; the federation keeps its last. Own: the "
+        "federation's head, trained on at the hospital, where it stays. Green: joining beats "
+        "staying alone (micro-F1)."
     )
     table.add_column("hospital", no_wrap=True)
-    for name in ("size/held", "alone", "federated", "pooled", "epsilon"):
+    for name in ("size/held", "alone", "federated", "own", "pooled", "epsilon"):
         table.add_column(name, justify="right", no_wrap=True)
     for site in result.sites:
         if site.federated is None:
-            table.add_row(site.name, str(site.declared_patients), "", "took no part", "", "")
+            table.add_row(site.name, str(site.declared_patients), "", "took no part", "", "", "")
             continue
         better = site.local is not None and (
             (site.federated.micro_f1 or 0) > (site.local.micro_f1 or 0)
@@ -250,9 +251,10 @@ def _hospitals_table(result: Result, shown: Columns) -> Table:
         table.add_row(
             site.name,
             f"{site.declared_patients}/{site.federated.patients}",
-            _three(site.local, shown),
-            Text(_three(site.federated, shown), style="bold green" if better else ""),
-            _three(site.pooled, shown),
+            _two(site.local, shown),
+            Text(_two(site.federated, shown), style="bold green" if better else ""),
+            _two(site.others.get("mean_regularised"), shown),
+            _two(site.pooled, shown),
             epsilon_text(site.epsilon),
         )
     return table
@@ -281,12 +283,24 @@ def _headline(result: Result, shown: Columns) -> str:
         said.append(f"alone:     {_all(result.local, shown)} (mean)")
     if result.pooled is not None:
         said.append(f"pooled:    {_all(result.pooled, shown)}")
+    for name, words in OTHERS.items():
+        if name in result.others:
+            said.append(f"{words}:\n           {_all(result.others[name], shown)}")
     said.append(
         "privacy was off"
         if final.epsilon is None
         else f"epsilon {final.epsilon:.2f} at delta {final.delta:g} for each training patient"
     )
     return "\n".join(said)
+
+
+OTHERS: Mapping[Other, str] = {
+    "closed_form": "closed form (ridge on everybody's records)",
+    "closed_form_alone": "closed form at each hospital alone (mean)",
+    "untrained": "code-query without training",
+    "fine_tuned": "federated, then trained on at each hospital (mean)",
+    "mean_regularised": "the same, held near the federation's head (mean)",
+}
 
 
 def _all(of: Final | Metrics, shown: Columns) -> str:
@@ -306,10 +320,17 @@ def _classes(final: Final, intervals: Mapping[str, tuple[float, float]]) -> str:
     return ", ".join(said)
 
 
-def _three(metrics: Metrics | None, shown: Columns) -> str:
+def _two(metrics: Metrics | None, shown: Columns) -> str:
     if metrics is None:
         return "-"
-    return "/".join(number_text(getattr(metrics, key)) for _, key in shown[:3])
+    return "/".join(number_text(getattr(metrics, key)) for _, key in _both(shown))
+
+
+def _both(shown: Columns) -> Columns:
+    """The two of a study's metrics for which a hospital's row has room: the first and the third,
+    of which one counts decisions and the other ranks.
+    """
+    return (*shown[:1], *shown[2:3])
 
 
 def number_text(value: float | None) -> str:

@@ -10,6 +10,11 @@ from experiments.baselines import Detail, Intervals
 from privacy.spec import Spec
 from tasks.metrics import Metrics
 
+Other = Literal["closed_form", "closed_form_alone", "untrained", "fine_tuned", "mean_regularised"]
+"""Baselines beside those that train the study's own head: ridge regression on everybody's records
+and on each site's own, `code-query` without training (`experiments.rivals`), and the federation's
+head as each site goes on with it for itself (`experiments.personal`)."""
+
 Engine = Literal["in-process", "flower"]
 
 Epsilon = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
@@ -25,11 +30,13 @@ class SiteResult(Spec):
         local: What it reaches alone, without privacy. None where baselines were not asked for.
         federated: The federation's head on its held-out patients; None where it took no part.
         pooled: The head trained on everybody's records in one place, without privacy.
+        others: Further baselines by name, see `Other`.
         epsilon: What the study cost its training patients.
         refused: Why it took no part, or missed a round, if so.
         left_out: Records not used, by rule. A simulation may show them; a site keeps them.
         split: How its patients were divided.
-        intervals: 95% intervals over its held-out patients, of `local`, `federated` and `pooled`.
+        intervals: 95% intervals over its held-out patients, of `local`, `federated`, `pooled` and
+            each of `others`.
     """
 
     name: str
@@ -37,6 +44,7 @@ class SiteResult(Spec):
     local: Metrics | None = None
     federated: Metrics | None = None
     pooled: Metrics | None = None
+    others: dict[Other, Metrics] = {}
     epsilon: Epsilon = None
     refused: str | None = None
     left_out: dict[str, int] = {}
@@ -99,8 +107,10 @@ class Result(Spec):
         local: Each site alone, averaged over sites by held-out patients; None where baselines
             were not asked for.
         pooled: The pooled head over all sites; None where baselines were not asked for.
+        others: Further baselines over all sites; of heads of the sites' own the mean, as `local`.
         detail: Of the headline: coarser levels, buckets, calibration, each output.
-        intervals: 95% intervals over held-out patients, of `federated` and `pooled`.
+        intervals: 95% intervals over held-out patients, of `federated`, `pooled` and those of
+            `others` that are one head for all.
         weights: File of the final weights.
         seconds: Of everything.
     """
@@ -115,6 +125,7 @@ class Result(Spec):
     final: Final
     local: Metrics | None = None
     pooled: Metrics | None = None
+    others: dict[Other, Metrics] = {}
     detail: Detail = Detail()
     intervals: dict[str, Intervals] = {}
     weights: str

@@ -9,17 +9,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from client import cohort, local
 from client.drawn import before
-from client.local import Bags
 from client.simulation import Simulation
 from client.site import Site
 from client.stratify import Stratified
-from experiments import baselines, kept_baselines
+from experiments import baselines
+from experiments.simulate.against import Against, Measure
 from experiments.simulate.result import Engine, Final, Result, RoundResult, SiteResult
 from privacy.errors import SiteError
 from server.checkpoint import load_weights
@@ -117,8 +116,8 @@ def simulate(
         SimulationFailed: The study did not finish.
     """
     began = time.monotonic()
-    simulation = Simulation.read(study_file)
     name = before(study_file)[0].name
+    simulation = Simulation.read(study_file)
     if split_seed is not None:
         how = (simulation.stratified or Stratified()).model_copy(update={"seed": split_seed})
         simulation = simulation.model_copy(update={"stratified": how})
@@ -244,8 +243,19 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
         for site in this.sites
         if site.name in last["epsilons"]
     }
-    federated = baselines.federated(this.study, taking_part, load_weights(Path(this.weights)))
-    alone, pooled = _baselines(this, taking_part) if with_baselines else ({}, None)
+    weights = load_weights(Path(this.weights))
+    federated = baselines.federated(this.study, taking_part, weights)
+    against = Against()
+    if with_baselines:
+        measure = Measure(
+            this.study,
+            this.simulation.baseline,
+            taking_part,
+            this.keep_baselines,
+            this.screen.baseline,
+        )
+        against = measure.all(federated, weights)
+    alone, pooled = against.alone, against.pooled
     sites = [
         SiteResult(
             name=site.name,
@@ -258,7 +268,8 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
             or (None if site.name in taking_part else "did not answer"),
             left_out=this.left_out.get(site.name, {}),
             split=site.split.said(site.at(site.data)) if site.name in taking_part else "",
-            intervals=_intervals(site.name, alone.get(site.name), federated, pooled),
+            others=against.others_at(site.name),
+            intervals=_federated(federated, site.name) | against.intervals_at(site.name),
         )
         for site in sorted(this.sites, key=lambda site: site.name)
     ]
@@ -278,46 +289,13 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
         local=baselines.mean({name: of.whole for name, of in alone.items()}) if alone else None,
         pooled=pooled.whole if pooled else None,
         detail=federated.detail,
-        intervals={"federated": federated.intervals}
-        | ({"pooled": pooled.intervals} if pooled else {}),
+        others=against.others(),
+        intervals={"federated": federated.intervals} | against.intervals(),
         weights=this.weights,
         seconds=time.monotonic() - began,
     )
 
 
-def _intervals(name: str, *of: baselines.Scored | None) -> dict[str, baselines.Intervals]:
-    """A site's own, of the heads alone, federated and pooled."""
-    found = zip(("local", "federated", "pooled"), of, strict=True)
-    return {
-        which: scored.site_intervals[name]
-        for which, scored in found
-        if scored is not None and name in scored.site_intervals
-    }
-
-
-def _baselines(
-    this: Simulated, sites: Mapping[str, Bags]
-) -> tuple[dict[str, baselines.Scored], baselines.Scored]:
-    study = baselines.without_privacy(this.study, this.simulation.baseline)
-    total = len(sites) + 1
-    found = {}
-    for done, (name, bags) in enumerate(sites.items()):
-        this.screen.baseline(f"{name} alone", done, total)
-        train = partial(baselines.alone, study, name, bags)
-        found[name] = _kept(this, "alone", study, {name: bags}, train)
-    this.screen.baseline("pooled", total - 1, total)
-    scored = _kept(this, "pooled", study, sites, partial(baselines.pooled, study, sites))
-    this.screen.baseline("pooled", total, total)
-    return found, scored
-
-
-def _kept(
-    this: Simulated,
-    what: str,
-    study: Study,
-    sites: Mapping[str, Bags],
-    train: Callable[[], baselines.Scored],
-) -> baselines.Scored:
-    if this.keep_baselines is None:
-        return train()
-    return kept_baselines.kept(this.keep_baselines, what, study, sites, train)
+def _federated(federated: baselines.Scored, site: str) -> dict[str, baselines.Intervals]:
+    found = federated.site_intervals.get(site)
+    return {} if found is None else {"federated": found}

@@ -10,6 +10,7 @@ from tasks.heads.head import HeadSpec
 from tasks.heads.label_attention import LabelAttention
 from tasks.heads.linear import Linear
 from tasks.heads.mlp import Mlp
+from tasks.heads.random_features import RandomFeatures
 from tasks.heads.ridge import Ridge
 
 HEADS: Registry[HeadSpec] = Registry(
@@ -19,6 +20,7 @@ HEADS: Registry[HeadSpec] = Registry(
     Mlp,
     LabelAttention,
     CodeQuery,
+    RandomFeatures,
     Ridge,
 )
 

@@ -12,6 +12,7 @@ from client.local import Bags
 from experiments.baselines import Detail, Scored, without_privacy
 from experiments.kept_baselines import kept
 from tasks.bags import PatientBag
+from tasks.heads.questions import Questions
 from tasks.metrics import Metrics
 from tasks.strategy import FedAvgSpec
 
@@ -26,7 +27,8 @@ SCORED = Scored(
 
 def bags(value: float = 1.0, target: int = 1, question: float = 0.0) -> Bags:
     bag = PatientBag((np.full((2, 4), value, np.float32),), ((target,),))
-    return Bags([bag], [bag], [bag], torch.full((8, 4), question))
+    questions = Questions.one_each(torch.full((8, 4), question))
+    return Bags([bag], [bag], [bag], questions)
 
 
 @pytest.fixture

@@ -23,8 +23,11 @@ from privacy.randomness import Stream, stream
 from tasks.bags import Batch, PatientBag, collate
 from tasks.heads.code_query import CodeQuery
 from tasks.heads.head import Head, HeadSpec
+from tasks.heads.label_attention import LabelAttention
 from tasks.heads.linear import Linear
 from tasks.heads.mlp import Mlp
+from tasks.heads.questions import Questions
+from tasks.heads.random_features import RandomFeatures
 from tasks.loss import patient_losses
 
 # Opacus's hint about its orders; test_accounting says that it should reach nobody.
@@ -38,7 +41,11 @@ HEADS: dict[str, HeadSpec] = {
     "mlp": Mlp(hidden=(7,)),
     "mlp, two hidden layers": Mlp(hidden=(7, 4), scale=2.0),
     "code-query": CodeQuery(sharpness=2.0, scale=4.0, bias=-1.0),
-    "code-query, residual": CodeQuery(residual=True, residual_scale=2.0, bias=-1.0),
+    "code-query, residual": CodeQuery(
+        sharpness=3.0, terms="each", residual=True, residual_scale=2.0, bias=-1.0
+    ),
+    "label-attention": LabelAttention(rate=1.0, sharpness=2.0, scale=4.0, bias=-1.0),
+    "random-features": RandomFeatures(features=5, scale=1.0, bent_scale=2.0, bias=-1.0),
 }
 EVERY_HEAD = pytest.mark.parametrize("spec", HEADS.values(), ids=HEADS)
 
@@ -59,7 +66,8 @@ def seeded(seed: int = 0) -> torch.Generator:
 def head_of(spec: HeadSpec, seed: int = 0) -> Head:
     """A head with random weights everywhere, so that no gradient is zero by luck."""
     generator = seeded(seed)
-    questions = torch.nn.functional.normalize(torch.randn(OUTPUTS, DIM, generator=generator))
+    groups = [torch.randn(1 + n % 2, DIM, generator=generator) for n in range(OUTPUTS)]
+    questions = Questions.grouped(groups)
     head = spec.build(dim=DIM, outputs=OUTPUTS, questions=questions)
     with torch.no_grad():
         for value in head.parameters():

@@ -22,6 +22,7 @@ from tasks.heads.label_attention import LabelAttention, LabelAttentionHead
 from tasks.heads.linear import Linear, LinearHead
 from tasks.heads.mlp import Mlp, MlpHead
 from tasks.heads.questions import Questions
+from tasks.heads.random_features import RandomFeatures, drawn
 from tasks.heads.ridge import Ridge
 
 D, L = 4, 3
@@ -36,6 +37,7 @@ SPECS = {
     "code-query-each": CodeQuery(sharpness=3.0, scale=4.0, bias=-1.0, terms="each"),
     "label-attention": LabelAttention(sharpness=3.0, scale=4.0, rate=2.0, bias=-1.0),
     "label-attention-random": LabelAttention(start_from="random", rate=2.0, bias=-1.0),
+    "random-features": RandomFeatures(features=5, scale=2.0, bent_scale=3.0, bias=-1.0),
     "ridge": Ridge(ridge=0.1, scale=4.0, middle=0.25),
 }
 every_head = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
@@ -264,6 +266,17 @@ GOLDEN = {
         2.0400581,
         -0.3683919,
     ],
+    "random-features": [
+        -0.2788467,
+        0.8364838,
+        -0.4612323,
+        3.0736635,
+        -2.3749568,
+        2.0383389,
+        -0.1265388,
+        0.7678071,
+        -0.4883936,
+    ],
 }
 
 
@@ -378,6 +391,33 @@ def test_label_attention_is_the_formula_of_its_docstring(name: str):
         weights = np.exp(real @ a.T)
         expected = (weights / weights.sum(0) * (real @ b.T)).sum(0) + head.score.bias.tolist()
         np.testing.assert_allclose(found[p, s], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_random_features_are_the_formula_of_their_docstring():
+    spec = SPECS["random-features"]
+    assert isinstance(spec, RandomFeatures)
+    x, chunks = tiny()
+    head = trained(spec)
+    directions, offsets = drawn(spec.seed, D, spec.features)
+    assert directions.shape == (D, 5)
+    mean = mean_chunk(x, chunks)
+    risen = (mean @ directions.double() + offsets.double() * 0.5).clamp(min=0) - 0.4
+    bent = risen * 3.0 / 5**0.5
+    weight, bias = head.out.weight, head.out.bias
+    expected = mean * 2.0 @ weight[:, :D].T + bent @ weight[:, D:].T + bias
+    torch.testing.assert_close(head(x, chunks), expected)
+
+
+DRAWN = [1.231667, 1.126851]
+
+
+def test_random_features_are_drawn_from_the_studys_seed_alone():
+    directions, offsets = drawn(7, 384, 1024)
+    assert abs(directions.mean().item()) < 0.01
+    assert directions.std().item() == pytest.approx(1, abs=0.01)
+    assert torch.equal(drawn.__wrapped__(7, 384, 1024)[1], offsets)
+    assert not torch.equal(drawn(8, 384, 1024)[1], offsets)
+    np.testing.assert_allclose(drawn(0, 2, 1)[0][:, 0], DRAWN, atol=1e-6)
 
 
 def test_a_question_has_a_place_and_its_terms_a_mean_of_unit_length():
@@ -499,6 +539,7 @@ def test_before_training_nothing_but_the_questions_tells_outputs_apart(spec: Hea
         (Mlp(bias=-2.5), "out.bias"),
         (CodeQuery(bias=-2.5, bias_scale=10), "bias.weight"),
         (LabelAttention(bias=-2.5), "score.bias"),
+        (RandomFeatures(bias=-2.5), "out.bias"),
     ],
 )
 def test_biases_start_at_the_constant_that_the_study_names(spec: HeadSpec, bias: str):
