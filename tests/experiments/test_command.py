@@ -91,6 +91,6 @@ def test_a_plan_shows_the_whole_cost_before_any_data(tmp_path, study_file):
 
 
 def test_a_plan_without_privacy_promises_nothing():
-    plan = plan_of(Study.read(STUDIES / "codiesp.toml"))
+    plan = plan_of(Study.read(STUDIES / "codiesp-category.toml"))
     assert {row["epsilon"] for row in plan["rounds"]} == {None}
     assert plan["delta"] is None
