@@ -85,17 +85,23 @@ def aggregate(
     else:
         strategy = flower(spec, len(updates))
         _recall(strategy, before, state)
-        after, left = _aggregated(strategy, updates, round), _left(strategy, sorted(before))
+        after = _aggregated(strategy, updates, round, power=spec.weight_power)
+        left = _left(strategy, sorted(before))
     return _checked(spec, after, before), left
 
 
-def _aggregated(strategy: FedAvg, updates: Sequence[Update], round: int) -> Arrays:
+def _weight(declared: int, power: float) -> float:
+    """A site's weight. Declared patients themselves stay whole numbers."""
+    return declared if power == 1 else float(declared) ** power
+
+
+def _aggregated(strategy: FedAvg, updates: Sequence[Update], round: int, *, power: float) -> Arrays:
     replies = [
         Message(
             RecordDict(
                 {
                     "arrays": _record(update.weights),
-                    "metrics": MetricRecord({WEIGHT: update.declared_patients}),
+                    "metrics": MetricRecord({WEIGHT: _weight(update.declared_patients, power)}),
                 }
             ),
             dst_node_id=number,

@@ -46,12 +46,17 @@ class StrategySpec(Kind):
         proximal_mu: Weight of the proximal term of FedProx (Li et al. 2020, arXiv:1812.06127) in
             every local step: `mu / 2 * ||w - w_round||^2`. 0 is none; 0.001 to 1 is usual. See
             `privacy.proximal`.
+        weight_power: A site's weight, where the strategy weighs, is its declared patients to this
+            power: 1 counts patients, 0 sites. Under privacy the noise in a site's mean gradient
+            falls with its patients, so 2 weighs by the inverse of the noise's variance: least noise
+            in the mean (Aitken 1935), and less say for small sites.
         timeout: Seconds that the coordinator waits for a round's replies.
     """
 
     minimum_sites: Annotated[int, Field(ge=1)] = 2
     sites_per_round: Annotated[int, Field(ge=1)] | None = None
     proximal_mu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    weight_power: Annotated[float, Field(ge=0, le=4)] = 1.0
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
 
     @model_validator(mode="after")
@@ -100,7 +105,7 @@ class FedAvgSpec(StrategySpec):
     @property
     def averages(self) -> bool:
         """See `StrategySpec.averages`."""
-        return self.server_learning_rate == 1
+        return self.server_learning_rate == 1 and self.weight_power == 1
 
 
 class FedAvgMSpec(StrategySpec):

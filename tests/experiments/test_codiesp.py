@@ -41,7 +41,7 @@ def test_the_documents_are_all_read():
     assert attrition.counts == {"notes with control characters (kept)": 8}
 
 
-@pytest.mark.parametrize("name", ["codiesp", "codiesp-private"])
+@pytest.mark.parametrize("name", ["codiesp-category", "codiesp-es", "codiesp-private"])
 def test_the_codes_are_the_categories_of_at_least_three_training_documents(name):
     counts: Counter[str] = Counter()
     for one in patients()[0]:

@@ -204,6 +204,18 @@ def test_the_average_is_the_exact_one_rounded_once():
     assert after["a"][0] == np.float32(np.sum(values.astype(float)) / N)
 
 
+@pytest.mark.parametrize("power", [0, 1, 2, 0.5])
+def test_sites_weigh_by_a_power_of_their_declared_patients(power: float):
+    values, patients = [1.0, 5.0, -2.0], [100, 300, 50]
+    came = [release(n, {"a": [values[n]]}, patients[n]) for n in range(3)]
+    weights = {"a": np.zeros(1, np.float32)}
+    spec = table("fedavg", weight_power=power)
+    after, _ = strategies.aggregate(spec, came, round=1, weights=weights, state={})
+    shares = np.array(patients, float) ** power
+    assert after["a"][0] == pytest.approx(np.average(values, weights=shares), rel=1e-6)
+    assert spec.averages is (power == 1)
+
+
 def test_krum_sees_small_distances_between_large_weights():
     """In single precision the squares of these weights would swallow their differences."""
     offsets = [0.5, 0.501, 0.502, 0.503, 9, -9, 18]
