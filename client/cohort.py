@@ -21,7 +21,7 @@ from typing import TextIO
 import numpy as np
 import torch
 
-from client import approval, cohort_file, parts
+from client import approval, cohort_file, parts, public_texts
 from client.cohort_file import Cohort, Member, Stay
 from client.site import Site
 from client.sources.source import Attrition
@@ -159,8 +159,16 @@ def prepare(
     *,
     progress: Progress = lambda *_: None,
     load: Load = load_encoder,
+    share: bool = False,
 ) -> Attrition:
     """Reads the source, embeds what is missing or damaged and writes the cohort.
+
+    Args:
+        site: Whose patients.
+        study: For which study.
+        progress: Is told how far it is.
+        load: Gives the encoder.
+        share: Whether sites of this process embed public texts once for all (`public_texts`).
 
     The encoder is loaded only where something is missing. A round that runs meanwhile has the
     cohort of before or the new one, whole. For whom a note is kept is on disk
@@ -183,8 +191,11 @@ def prepare(
         # Once more: this may have waited for the purge of this very study.
         approval.refuse_revoked(study, site.open_ledger())
         missing = _write(site, study, store, file, attrition=attrition, progress=progress)
+        public = [text for texts in study.questions for text in texts] if share else []
+        missing = public_texts.give(public, store, missing=missing)
         if missing:
             _embed(site, study, store, missing, progress=progress, load=load)
+        public_texts.keep(public, store)
     return attrition
 
 

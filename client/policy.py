@@ -57,7 +57,14 @@ class Policy(Spec):
     studies: Literal["approved", "any"] = "approved"
     tasks: tuple[str, ...] = ("icd-coding",)
     encoders: tuple[str, ...] = ("sentence-transformer", "hashing")
-    heads: tuple[str, ...] = ("linear", "mlp", "code-query", "ridge")
+    heads: tuple[str, ...] = (
+        "linear",
+        "mlp",
+        "random-features",
+        "label-attention",
+        "code-query",
+        "ridge",
+    )
     mechanisms: tuple[str, ...] = ("dp-sgd",)
     least_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
     largest_clip: Annotated[float, Field(gt=0)] = 10.0

@@ -90,7 +90,7 @@ POLICY_REST = """
 # privacy needs "off" among the mechanisms.
 # tasks = ["icd-coding"]
 # encoders = ["sentence-transformer", "hashing"]
-# heads = ["linear", "mlp", "code-query", "ridge"]
+# heads = ["linear", "mlp", "random-features", "label-attention", "code-query", "ridge"]
 # mechanisms = ["dp-sgd"]
 
 # Least noise of a training step, as a multiple of the clip; largest clip of a patient's gradient.

@@ -154,7 +154,9 @@ def _prepare(this: Simulated) -> None:
 
         try:
             site.policy.admit(this.study, declared_patients=site.declared_patients)
-            this.left_out[site.name] = cohort.prepare(site, this.study, progress=tell).counts
+            this.left_out[site.name] = cohort.prepare(
+                site, this.study, progress=tell, share=True
+            ).counts
         except SiteError as error:
             this.broken[site.name] = str(error)
     this.screen.prepared(this.left_out)

@@ -68,12 +68,13 @@ def test_the_seven_largest_journals_are_sites_and_the_rest_one_more():
 
 
 def test_the_federation_reaches_what_pooled_training_was_seen_to_reach(tmp_path):
-    """Floors: 0.02 under .376 / .245 / .414, what the same head reached on pooled training of
-    the same documents, scored on a split of its own."""
-    result, _ = run(STUDIES / "codiesp-category.toml", tmp_path, data=DATA)
+    """Floors: 0.02 to 0.03 under .444 / .366 / .497, which docs/results.md reports, pooled training
+    too."""
+    study = STUDIES / "codiesp-category.toml"
+    result, _ = run(study, tmp_path, "--no-baselines", data=DATA)
     final = result.final
     assert final.epsilon is None
     assert [site.refused for site in result.sites] == [None] * 8
-    assert (final.micro_f1 or 0) >= 0.356
-    assert (final.macro_f1 or 0) >= 0.225
-    assert (final.map or 0) >= 0.394
+    assert (final.micro_f1 or 0) >= 0.42
+    assert (final.macro_f1 or 0) >= 0.335
+    assert (final.map or 0) >= 0.475
