@@ -1,4 +1,4 @@
-"""docs/sources.md, tasks.md, strategies.md: every kind, every key, examples that are read."""
+"""docs/sources.md, tasks.md, strategies.md, heads.md: every kind and key, examples read."""
 
 from __future__ import annotations
 
@@ -12,13 +12,23 @@ import pytest
 from client.sources.jsonl import Jsonl
 from client.sources.kinds import SOURCES
 from client.sources.source import Attrition
+from privacy.mechanisms import MECHANISMS
+from tasks.heads.kinds import HEADS
 from tasks.kinds import TASKS
 from tasks.strategy import STRATEGIES
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = {"sources.md": SOURCES, "tasks.md": TASKS, "strategies.md": STRATEGIES}
+PAGES = [
+    ("sources.md", SOURCES),
+    ("tasks.md", TASKS),
+    ("strategies.md", STRATEGIES),
+    ("heads.md", HEADS),
+    ("heads.md", MECHANISMS),
+]
 KINDS = [
-    pytest.param(page, kind, id=kind) for page, registry in PAGES.items() for kind in registry._ours
+    pytest.param(page, registry, kind, id=kind)
+    for page, registry in PAGES
+    for kind in registry._ours
 ]
 
 
@@ -34,19 +44,19 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("page", "kind"), KINDS)
-def test_every_kind_has_an_example_that_is_read(page, kind):
+@pytest.mark.parametrize(("page", "registry", "kind"), KINDS)
+def test_every_kind_has_an_example_that_is_read(page, registry, kind):
     examples = blocks(section(page, kind), "toml")
     assert examples
     for example in examples:
-        made = PAGES[page].parse(tomllib.loads(example))
+        made = registry.parse(tomllib.loads(example))
         assert made.kind == kind
 
 
-@pytest.mark.parametrize(("page", "kind"), KINDS)
-def test_every_key_is_named(page, kind):
+@pytest.mark.parametrize(("page", "registry", "kind"), KINDS)
+def test_every_key_is_named(page, registry, kind):
     text = (DOCS / page).read_text("utf-8")
-    keys = PAGES[page].kinds()[kind].model_fields
+    keys = registry.kinds()[kind].model_fields
     named = r"`{0}\b|^\[?{0}\b|\b{0} = "
     assert not [key for key in keys if not re.search(named.format(key), text, re.MULTILINE)]
 

@@ -71,7 +71,7 @@ def test_the_federation_reaches_what_pooled_training_was_seen_to_reach(tmp_path)
     """Floors: 0.02 to 0.03 under .444 / .366 / .497, which docs/results.md reports, pooled training
     too."""
     study = STUDIES / "codiesp-category.toml"
-    result, _ = run(study, tmp_path, "--no-baselines", data=DATA)
+    result, _ = run(study, tmp_path, data=DATA)
     final = result.final
     assert final.epsilon is None
     assert [site.refused for site in result.sites] == [None] * 8
