@@ -31,11 +31,8 @@ def test_every_kind_has_an_example_that_is_read_and_every_key(kind):
 
 
 def test_the_presets_are_those_there_are():
-    rows = re.findall(
-        r"^\| `([^`]+)` \| (\w+) \| (\d+) \| (\d+) \| (\w+)( \(no .*?\))? \| (.*?) \|$",
-        TEXT,
-        re.MULTILINE,
-    )
+    row = r"^\| `([^`]+)` \| (\w+) \| (\d+) \| (\d+) \| (\w+)( \(no .*?\))? \| (.*?) \|$"
+    rows = re.findall(row, TEXT, re.MULTILINE)
     assert [(n, g, int(d), int(c), p, bool(b), licence) for n, g, d, c, p, b, licence in rows] == [
         (n, p.group, p.dim, p.context, p.pooling, p.bare, p.licence) for n, p in PRESETS.items()
     ]

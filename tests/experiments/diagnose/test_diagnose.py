@@ -118,10 +118,15 @@ def run(*words: object, study: Path, folder: Path):
     return result, Diagnosis.model_validate_json(out.read_text()) if out.exists() else None
 
 
+# Without privacy there is no noise to calibrate, which takes longer than all else here.
+OPEN = {"lifetime": {"epsilon": float("inf")}, "mechanisms": ["off"]}
+OFF = {"privacy": {"kind": "off"}}
+
+
 def simulation(**policy):
     sites = [site_table(name, source=SOURCE | {"hospital": name}) for name in ("ash", "birch")]
     split = {"tune": 0.1, "heldout": 0.45}
-    return simulation_table(*sites, policy=policy_table(**policy), split=split)
+    return simulation_table(*sites, policy=policy_table(**OPEN | policy), split=split)
 
 
 def test_a_whole_run_tells_numbers_alone(study_file, tmp_path):
@@ -129,7 +134,7 @@ def test_a_whole_run_tells_numbers_alone(study_file, tmp_path):
     other.write_text(tomli_w.dumps({"encoder": {"kind": "hashing", "dim": 512}}), "utf-8")
     picture = tmp_path / "all.png"
     result, found = run("--encoder", other, "--figure", picture,
-                        study=study_file(simulation()), folder=tmp_path)  # fmt: skip
+                        study=study_file(simulation(), **OFF), folder=tmp_path)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert [site.name for site in found.sites] == ["ash", "birch"]
     for site in found.sites:
@@ -151,7 +156,7 @@ def test_a_whole_run_tells_numbers_alone(study_file, tmp_path):
 
 
 def test_what_does_not_fit_is_one_line(study_file, tmp_path):
-    study = study_file(simulation())
+    study = study_file(simulation(), **OFF)
     nothing = tmp_path / "nothing.toml"
     nothing.write_text("x = 1", "utf-8")
     result, _ = run("--encoder", nothing, study=study, folder=tmp_path)
@@ -159,6 +164,6 @@ def test_what_does_not_fit_is_one_line(study_file, tmp_path):
     assert result.stderr.endswith("nothing.toml: has no [encoder] table\n")
     result, _ = run("--figure", tmp_path / "x.doc", study=study, folder=tmp_path)
     assert result.exit_code == 2
-    result, _ = run(study=study_file(simulation(encoders=[])), folder=tmp_path)
+    result, _ = run(study=study_file(simulation(encoders=[]), **OFF), folder=tmp_path)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "policy.encoders allows none" in result.stderr
