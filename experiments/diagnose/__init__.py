@@ -1,0 +1,1 @@
+"""What frozen vectors hold, site by site: probes, similarities, components, outliers."""
