@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 from builders import patient
+from mimic_builders import hospital, write
 
 from client.sources.jsonl import Jsonl
 from client.sources.kinds import SOURCES
@@ -102,3 +103,17 @@ def test_the_state_follows_records_and_file(pooled, tmp_path):
     assert Share(of=SyntheticSource(hospital="h", patient_count=1), file="ids.json").state(
         root=tmp_path
     )
+
+
+def test_mimic_iv_is_shared_out_too(tmp_path):
+    write(tmp_path / "mimic", hospital())
+    pooled = SOURCES.parse({"kind": "mimic-iv", "folder": "mimic"})
+    everybody, whole = read(pooled, tmp_path)
+    assert len(everybody) > 1
+    counts = Counter()
+    for n in range(2):
+        write_ids(tmp_path / f"{n}.json", [one.id for one in everybody[n::2]])
+        mine, attrition = read(Share(of=pooled, file=f"{n}.json"), tmp_path)
+        assert mine == everybody[n::2]
+        counts.update(attrition.counts)
+    assert counts == whole.counts
