@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,11 +15,15 @@ from typing import Annotated, Any, Self
 import tomli_w
 from pydantic import Field, model_validator
 
+from client.dealing import dealt
 from client.drawn import Drawn, before, write_drawn
+from client.partition import AnyPartition, Partition
 from client.policy import Policy
 from client.site import Site
 from client.sources.kinds import AnySource
-from client.sources.source import Attrition
+from client.sources.share import Share
+from client.sources.source import Attrition, Source
+from client.sources.whole import WholeSource
 from client.split import Split
 from client.split_file import read_split_file, write_split_file
 from client.stratify import Stratified, stratify, true_outputs
@@ -29,6 +34,7 @@ from privacy.spec import Spec, read_toml
 from tasks.heads.kinds import AnyHead
 from tasks.places import Places
 from tasks.study import SIMULATION, OptimizerSpec, Study
+from tasks.task import Task
 from tasks.term_coding import TermCoding
 
 
@@ -61,7 +67,13 @@ class Recipe(Spec):
 
 
 class Simulation(Spec):
-    """The `[simulation]` table of a study file: either `sites`, or pooled data and its `cut`.
+    """The `[simulation]` table of a study file: either `sites`, or pooled data and how it becomes
+    sites, `cut` or `partition`.
+
+    The sites of a partition share one key and one store of vectors, which follow from the seed and
+    the source. A patient is then in the same part of the split whichever site has the patient, so
+    that two partitions hold out the same people, and no note is embedded again for another
+    partition. A note's owners in that store are patients of the pooled data, whatever their site.
 
     Attributes:
         seed: Of the sites' secrets (so of their splits), sampling and noise.
@@ -72,6 +84,8 @@ class Simulation(Spec):
         source: Pooled data.
         cut: How pooled data becomes sites. Each declares its number of training patients,
             rounded to the nearest ten.
+        partition: How pooled data becomes sites where no column names them; see
+            `client.partition`. They declare their numbers as those of a cut do.
         stratified: Deals all sites' patients together into parts with about the same share of
             every output, in place of `split` and of a split that the source brings along.
         names: Draws what a `term-coding` study asks for; see `Drawn`.
@@ -84,17 +98,19 @@ class Simulation(Spec):
     split: Split = Split()
     threads: Annotated[int, Field(ge=1)] = 1
     sites: tuple[SimulatedSite, ...] = ()
-    source: AnySource | None = None
+    source: WholeSource | None = None
     cut: Cut | None = None
+    partition: AnyPartition | None = None
     stratified: Stratified | None = None
     names: Drawn | None = None
     baseline: Recipe | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        pooled = self.source is not None and self.cut is not None
-        if pooled == bool(self.sites) or (self.source is None) != (self.cut is None):
-            raise ValueError("give either sites, or both source and cut")
+        ways = [way for way in (self.cut, self.partition) if way is not None]
+        pooled = self.source is not None
+        if pooled == bool(self.sites) or len(ways) != pooled:
+            raise ValueError("give either sites, or both source and cut or partition")
         names = [site.name for site in self.sites]
         if len(set(names)) != len(names):
             raise ValueError("two sites have the same name")
@@ -136,12 +152,25 @@ class Simulation(Spec):
         names = self.names.names(patients, system=study.task.system)
         return replace(places, study=write_drawn(places.study, names, to=places.run / "study.toml"))
 
-    def named_sites(self, data: Path) -> tuple[SimulatedSite, ...]:
-        """Every site, in a stable order.
+    def names_of_sites(self, data: Path) -> tuple[str, ...]:
+        """The name of every site, in order; of a partition without reading anything.
 
         Raises:
             SourceBroken: Pooled data cannot be read.
         """
+        if self.partition is not None:
+            return self.partition.names
+        return tuple(site.name for site in self.named_sites(data))
+
+    def named_sites(self, data: Path) -> tuple[SimulatedSite, ...]:
+        """Every site that is listed or cut, in a stable order.
+
+        Raises:
+            SourceBroken: Pooled data cannot be read.
+            ValueError: The sites are those of a partition, which is dealt out in a run (`divided`).
+        """
+        if self.partition is not None:
+            raise ValueError("a partition has no sites outside of a run")
         if self.source is None or self.cut is None:
             return self.sites
         pieces = self.source.cut(
@@ -165,30 +194,59 @@ class Simulation(Spec):
             SourceBroken: The data cannot be read.
             ValueError: There are too few patients to divide.
         """
-        sites = self.named_sites(places.data)
+        source, partition = self.source, self.partition
+        if source is None or partition is None:
+            sites = self.named_sites(places.data)
+        else:
+            sites = self._dealt(source, partition, places)
         if self.stratified is None:
             return sites
         folder = places.run / "split"
         files = {site.name: folder / f"{site.name}.csv" for site in sites}
         if not all(path.exists() for path in files.values()):
             task = Study.read(places.study).task
-            told = {
-                site.name: true_outputs(
-                    site.source.patients(root=places.data, attrition=Attrition()), task
-                )
-                for site in sites
-            }
+            told = {site.name: _told(site.source, places.data, task) for site in sites}
             folder.mkdir(parents=True, exist_ok=True)
             for name, parts in stratify(told, task.outputs, how=self.stratified).items():
                 write_split_file(files[name], parts)
         return tuple(self._given(site, files[site.name]) for site in sites)
 
+    def _dealt(
+        self, source: Source, partition: Partition, places: Places
+    ) -> tuple[SimulatedSite, ...]:
+        """The sites of a partition, each with its share of the pooled source."""
+        secret = derive(self._secret(), "split")
+        shares = dealt(
+            partition,
+            source,
+            study=places.study,
+            part=lambda patient: self.split.part(patient, secret=secret, root=places.data),
+            data=places.data,
+            folder=places.run / "partition",
+        )
+        return tuple(
+            SimulatedSite(
+                name=share.name,
+                source=Share(of=source, file=str(share.file)),
+                declared_patients=rounded(share.training_patients),
+            )
+            for share in shares
+        )
+
+    def _secret(self, site: str = "") -> bytes:
+        """A site's secret; of a partition that of all its sites."""
+        whose = site
+        if self.source is not None and self.partition is not None:
+            # No site is called so: a name has no stroke.
+            whose = f"pooled/{self.source.kind}/{self.source.content_hash()}"
+        return hashlib.sha256(f"fedward/simulation/{self.seed}/{whose}".encode()).digest()
+
     def _given(self, site: SimulatedSite, file: Path) -> SimulatedSite:
-        """A site whose split is a file; where it was cut from pooled data, it declares those whom
+        """A site whose split is a file; where it was made of pooled data, it declares those whom
         it trains on.
         """
         changed: dict[str, object] = {"split": Split(file=str(file.resolve()))}
-        if self.cut is not None:
+        if self.source is not None:
             parts = read_split_file(file).parts.values()
             changed["declared_patients"] = rounded(sum(part == "train" for part in parts))
         return site.model_copy(update=changed)
@@ -203,12 +261,13 @@ class Simulation(Spec):
         site = self.divided(places)[number]
         path = places.site(site.name) / "site.toml"
         if not path.exists():
-            secret = hashlib.sha256(f"fedward/simulation/{self.seed}/{site.name}".encode())
-            make_key(path.parent / "site.key", secret.digest())
+            secret = self._secret(site.name)
+            make_key(path.parent / "site.key", secret)
             # Kept between runs: the same notes under the same keys need not be embedded again.
-            vectors = places.home / "vectors" / f"{site.name}-{secret.hexdigest()[:12]}.sqlite"
+            whose = site.name if self.partition is None else "pooled"
+            vectors = places.home / "vectors" / f"{whose}-{secret.hex()[:12]}.sqlite"
             store_key = vectors.with_suffix(".key")
-            make_key(store_key, derive(secret.digest(), "store"))
+            make_key(store_key, derive(secret, "store"))
             table = {
                 "name": site.name,
                 "declared_patients": site.declared_patients,
@@ -244,7 +303,23 @@ def _toml(spec: Spec) -> dict[str, Any]:
     """A Spec as a TOML table; TOML has no null, so what is None is left out."""
     kind = getattr(type(spec), "kind", None)
     table = {"kind": kind} if isinstance(kind, str) else {}
-    return table | spec.model_dump(exclude_none=True, mode="python")
+    return table | _said(spec.model_dump(exclude_none=True, mode="python"))
+
+
+def _said(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table without what is None, also in the tables below: a source that another one reads is
+    written by its registry, which leaves nothing out.
+    """
+    return {
+        key: _said(value) if isinstance(value, Mapping) else value
+        for key, value in table.items()
+        if value is not None
+    }
+
+
+def _told(source: Source, data: Path, task: Task) -> dict[str, frozenset[str]]:
+    """For each patient of a source, by id, the outputs that are true."""
+    return true_outputs(source.patients(root=data, attrition=Attrition()), task)
 
 
 def simulated_site(partition: int, places: Places) -> Site:

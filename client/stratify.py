@@ -46,16 +46,16 @@ def true_outputs(patients: Iterable[Patient], task: Task) -> dict[str, frozenset
     Patients without a label have none and are dealt out too: whether a study takes them is not
     asked here.
     """
+    return {patient.id: outputs_of(patient, task) for patient in patients}
+
+
+def outputs_of(patient: Patient, task: Task) -> frozenset[str]:
+    """The outputs that are true of any of a patient's stays."""
 
     def no_one(_: str) -> None:
         return None
 
-    return {
-        patient.id: frozenset[str]().union(
-            *(label.target for label in task.labels(patient, no_one))
-        )
-        for patient in patients
-    }
+    return frozenset[str]().union(*(label.target for label in task.labels(patient, no_one)))
 
 
 def stratify(

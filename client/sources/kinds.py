@@ -4,29 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from client.sources.fhir import Fhir
-from client.sources.jsonl import Jsonl
-from client.sources.mimic_iii import MimicIII
-from client.sources.mimic_iv import MimicIV
-from client.sources.omop import Omop
+from client.sources.share import Share
 from client.sources.source import Source
-from client.sources.synthetic.source import SyntheticSource
-from client.sources.tabular import Csv, Parquet
-from client.sources.vaers import Vaers
+from client.sources.whole import GROUP, OURS
 from privacy.spec import Registry
 
-SOURCES: Registry[Source] = Registry(
-    "fedward.sources",
-    Source,  # type: ignore[type-abstract]
-    Jsonl,
-    Csv,
-    Parquet,
-    MimicIII,
-    MimicIV,
-    Omop,
-    Fhir,
-    Vaers,
-    SyntheticSource,
-)
+SOURCES: Registry[Source] = Registry(GROUP, Source, *OURS, Share)  # type: ignore[type-abstract]
 
 AnySource = Annotated[Source, SOURCES]

@@ -133,7 +133,7 @@ def prepared(
         SiteError: The site refuses the study or cannot prepare it.
     """
     study, simulation = Study.read(study_file), Simulation.read(study_file)
-    names = [made.name for made in simulation.named_sites(data.resolve())]
+    names = simulation.names_of_sites(data.resolve())
     if site is not None and site not in names:
         raise NoSuchSite(f"{study_file} has no site {site!r}; its sites are {', '.join(names)}")
     number = 0 if site is None else names.index(site)

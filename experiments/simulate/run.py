@@ -140,7 +140,7 @@ def _prepare(this: Simulated) -> None:
     the coordinator asks it.
     """
     try:
-        number = len(this.simulation.named_sites(this.places.data))
+        number = len(this.simulation.names_of_sites(this.places.data))
         this.sites = [
             Site.read(this.simulation.make(index, this.places)) for index in range(number)
         ]

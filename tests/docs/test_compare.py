@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from commands import commands, parse
 
+from client.partition import Dirichlet, Iid, Quantity
+from client.simulation import Cut, Simulation
 from experiments.compare import figures
 from experiments.compare.grid import Axis, Compare, Value
 
@@ -24,13 +26,28 @@ def test_its_commands_are_those_of_the_command():
         parse(words[1:])
 
 
+EXAMPLES = re.findall(r"^```toml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
 def test_its_example_is_a_grid():
-    [example] = re.findall(r"^```toml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    example = EXAMPLES[0]
     compare = Compare.parse_table(tomllib.loads(example)["compare"], where="docs")
     assert len(compare.combinations) == 2 * 2 * 3 - 3
 
 
-@pytest.mark.parametrize("spec", [Compare, Axis, Value])
+def test_its_partitions_are_read():
+    [table, axis] = map(tomllib.loads, EXAMPLES[1:])
+    values = Axis.parse_table(axis["compare"]["axis"][0], where="docs").values
+    found = [table, *(value.set for value in values)]
+    source = {"kind": "synthetic", "hospital": "h", "patient_count": 1}
+    kinds = [
+        Simulation.parse_table({"source": source, **one["simulation"]}, where="docs").partition
+        for one in found
+    ]
+    assert [kind.kind for kind in kinds] == ["dirichlet", "iid", "dirichlet"]
+
+
+@pytest.mark.parametrize("spec", [Compare, Axis, Value, Cut, Iid, Quantity, Dirichlet])
 def test_every_key_is_named(spec):
     assert [key for key in spec.model_fields if not re.search(rf"\b{key}\b", TEXT)] == []
 

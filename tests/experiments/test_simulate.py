@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import simulation_table, site_table
+from builders import patient, policy_table, simulation_table, site_table
 from rich.console import Console
 
 from client.simulation import Simulation
@@ -214,6 +214,43 @@ def test_the_screen_says_of_each_sort_of_tally_what_it_costs(study_file, tmp_pat
         "epsilon of at most 4; metrics of rounds are rough; withheld"
     )
     assert _tallied(made[2:]).plain == "tallies of tune and held-out patients: withheld"
+
+
+POOLED = {
+    "synthetic": (
+        {"kind": "synthetic", "hospital": "pooled", "patient_count": 90},
+        {"kind": "dirichlet", "sites": 3, "alpha": 5.0},
+    ),
+    "jsonl": (
+        {"kind": "jsonl", "paths": ["patients.jsonl"]},
+        {"kind": "quantity", "sites": 3, "shares": [3, 2, 1]},
+    ),
+}
+
+
+@pytest.mark.parametrize("which", POOLED)
+def test_pooled_records_are_partitioned_and_nobody_is_lost(
+    which, study_file, write_lines, tmp_path
+):
+    write_lines(*(patient(n) for n in range(90)))
+    source, partition = POOLED[which]
+    policy = policy_table(lifetime={"epsilon": float("inf")}, mechanisms=["off"])
+    pooled = {"seed": 5, "policy": policy, "source": source, "partition": partition}
+    result, screen = run(study_file(pooled, privacy={"kind": "off"}), tmp_path / "home")
+    assert [site.name for site in result.sites] == ["site-1", "site-2", "site-3"]
+    assert {site.refused for site in result.sites} == {None}
+    kept = [
+        number
+        for site in result.sites
+        for rule, number in site.left_out.items()
+        if rule.startswith(("patients kept to", "patients without"))
+    ]
+    assert sum(kept) == 90
+    assert [path.name for path in (screen.run.parents[1] / "vectors").glob("*.sqlite")] == [
+        f"pooled-{(screen.run / 'sites/site-2/site.key').read_bytes().hex()[:12]}.sqlite"
+    ]
+    declared = [site.declared_patients for site in result.sites]
+    assert declared == sorted(declared, reverse=True)
 
 
 def test_when_nobody_takes_part_the_reasons_are_told(study_file, tmp_path):

@@ -107,6 +107,25 @@ def test_cells_share_vectors_by_encoder_and_task_and_baselines_also_across_priva
     assert len({cell.unaided for cell in grid.cells}) == 2 * 2 * 2
 
 
+def test_partitions_of_the_same_records_are_cells_of_their_own_that_share_vectors(tmp_path):
+    pooled = {"kind": "synthetic", "hospital": "north", "patient_count": 100}
+    ways = [{"kind": "iid", "sites": 4}, {"kind": "dirichlet", "sites": 4, "alpha": 1.0}]
+    axis = {
+        "name": "sites",
+        "value": [{"name": way["kind"], "set.simulation.partition": way} for way in ways],
+    }
+    table = study_table(**OFF) | {
+        "simulation": {"policy": OPEN, "source": pooled, "partition": ways[0]},
+        "compare": {"axis": [axis]},
+    }
+    text = tomli_w.dumps(table).replace('"set.simulation.partition"', "set.simulation.partition")
+    (tmp_path / "grid.toml").write_text(text, "utf-8")
+    cells = Grid.read(tmp_path / "grid.toml", data=tmp_path).cells
+    assert [cell.simulation.partition.kind for cell in cells] == ["iid", "dirichlet"]
+    assert len({cell.digest for cell in cells}) == len({cell.unaided for cell in cells}) == 2
+    assert len({cell.texts for cell in cells}) == 1
+
+
 def test_a_digest_is_of_study_sites_and_data(grid_file, tmp_path):
     def digest(data: Path = tmp_path, **study: Any) -> str:
         return Grid.read(grid_file(HEADS, study=study), data=data).cells[0].digest
