@@ -13,7 +13,7 @@ from pydantic import Field
 from privacy.spec import Spec, read_toml
 from tasks.icd_rules import MOST_CODES
 from tasks.records import Patient
-from tasks.study import SIMULATION, Study
+from tasks.study import COMPARE, SIMULATION, Study
 from tasks.term_coding import TermCoding
 
 NAMES = "names"
@@ -36,8 +36,8 @@ class Drawn(Spec):
         """The terms that most training patients have, the most frequent first, ties by name.
 
         Args:
-            patients: Of all sites. A patient who is in no part of the source's own split counts,
-                one who is held out by it does not.
+            patients: Of all sites. Who is in no part of the source's own split counts, also where a
+                site's split will hold them out: let the source bring a split where scores matter.
             system: Whose codes count.
 
         Raises:
@@ -56,8 +56,8 @@ class Drawn(Spec):
                 )
         if len(counts) < self.most:
             raise ValueError(
-                f"simulation.names: the training patients have {len(counts):,} terms of {system}, "
-                f"not {self.most:,}"
+                f"simulation.names: the patients to draw from have {len(counts):,} terms of "
+                f"{system}, not {self.most:,}"
             )
         ranked = sorted(counts, key=lambda name: (-counts[name], name))
         return tuple(ranked[: self.most])
@@ -71,7 +71,8 @@ def before(study_file: Path) -> tuple[Study, bool]:
         ValueError: It does not fit.
     """
     table = read_toml(study_file)
-    table.pop(SIMULATION, None)
+    for of_others in (SIMULATION, COMPARE):
+        table.pop(of_others, None)
     task = table.get("task")
     if not isinstance(task, dict):
         task = {}

@@ -202,10 +202,11 @@ def fit(
         logits = model(batch.x, batch.chunks)
         return patient_losses(logits, batch, exclusive=study.task.exclusive)
 
+    learner = partial(study.optimizer.build, round=receipt.spend.round, rounds=study.rounds)
     training = Training(
         receipt=receipt,
         losses=losses,
-        learner=held(study.optimizer.build, mu=study.strategy.proximal_mu),
+        learner=held(learner, mu=study.strategy.proximal_mu),
         declared_patients=declared_patients,
         stream=stream,
         memory=memory or {},

@@ -111,6 +111,8 @@ class Simulation(Spec):
         pooled = self.source is not None
         if pooled == bool(self.sites) or len(ways) != pooled:
             raise ValueError("give either sites, or both source and cut or partition")
+        if self.names is not None and self.stratified is not None:
+            raise ValueError("names are drawn before patients are dealt: take stratified away")
         names = [site.name for site in self.sites]
         if len(set(names)) != len(names):
             raise ValueError("two sites have the same name")

@@ -72,7 +72,11 @@ class Scored:
 
 
 def without_privacy(study: Study, recipe: Recipe | None) -> Study:
-    """The study as the baselines train it; nobody's updates are put together."""
+    """The study as the baselines train it; nobody's updates are put together.
+
+    Raises:
+        ValueError: The recipe's head would read texts that nobody has embedded.
+    """
     changed: dict[str, object] = {"privacy": Off(), "strategy": FedAvgSpec()}
     if recipe is not None:
         changed |= {
@@ -83,10 +87,10 @@ def without_privacy(study: Study, recipe: Recipe | None) -> Study:
             "head": recipe.head or study.head,
         }
     without = study.model_copy(update=changed)
-    if without.questions != study.questions:
+    if without.head.reads_terms and not study.head.reads_terms:
         raise ValueError(
-            "simulation.baseline.head reads other texts of the outputs than the study's head does; "
-            "give both the same 'terms'"
+            "simulation.baseline.head reads terms of the outputs, which are embedded only where "
+            'the study\'s own head reads them; give it terms = "none"'
         )
     return without
 
@@ -175,7 +179,8 @@ def trained(
             stream=numbers,
         )
         score = tune_f1(study, head, bags, threshold=threshold)
-        if score is None or score > best:
+        # Nobody prefers what came of training; a head from nowhere must still have learned.
+        if (score is None and start is None) or (score or 0) > best:
             best = score or best
             kept = {key: value.clone() for key, value in head.state_dict().items()}
     head.load_state_dict(kept)
@@ -185,8 +190,12 @@ def trained(
 def tune_f1(
     study: Study, head: Head, bags: Bags, *, threshold: float | None = None
 ) -> float | None:
-    """Micro-F1 on the tune patients, at the best threshold for them where none is given."""
+    """Micro-F1 on the tune patients, at the best threshold for them where none is given; 0 of a
+    head that diverged, None without tune patients.
+    """
     logits, truth = counting.scores(study, head, bags.tune)
+    if not np.isfinite(logits).all():  # no threshold makes sense of it
+        return 0.0
     tune = by_name(tune_tallies(logits, truth, patients=len(bags.tune)))[TUNE]
     # The same counts, read once to choose the threshold and once to score it.
     found = {TUNE: tune, SCORES: Tally(SCORES, tune.sums, tune.patients)}

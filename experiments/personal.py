@@ -58,7 +58,10 @@ def mean_regularised(
     """
     heads = [build_head(study, bags, start)]
     if not isinstance(heads[0], SummedHead):
-        heads += [_pulled(study, name, bags, start=start, mu=mu) for mu in PULLS]
+        # Beyond 1 a pull of plain gradient descent throws further than it was away.
+        rate = study.optimizer.learning_rate if study.optimizer.kind == "sgd" else 0
+        pulls = [mu for mu in PULLS if mu * rate <= 1]
+        heads += [_pulled(study, name, bags, start=start, mu=mu) for mu in pulls]
     best = max(heads, key=lambda head: tune_f1(study, head, bags, threshold=threshold) or 0.0)
     return scored(study, {name: bags}, best, threshold=threshold)
 

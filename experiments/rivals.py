@@ -25,9 +25,7 @@ RIDGES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
 
 def headless(study: Study) -> Study:
-    """The study without what these rivals do not ask about, so that studies that differ in it alone
-    have the same.
-    """
+    """The study without what these rivals do not ask about."""
     changed = {"head": Ridge(), "privacy": Off(), "strategy": FedAvgSpec()}
     once = {"rounds": 1, "steps": 1, "sample_rate": 1.0, "optimizer": OptimizerSpec()}
     return study.model_copy(update=changed | once)
@@ -61,12 +59,12 @@ def closed_form(study: Study, sites: Mapping[str, Bags]) -> Scored:
 
 
 def untrained(study: Study, sites: Mapping[str, Bags]) -> Scored:
-    """`code-query` as it starts: cosines of chunks with what the outputs mean. Only the threshold
-    is chosen, on the tune patients.
+    """`code-query` as it starts: cosines of chunks with the outputs' titles, whatever further terms
+    the study's own head reads. Only the threshold is chosen, on the tune patients.
 
     Args:
         study: Whose task and vectors it uses.
         sites: By name.
     """
-    start = headless(study).model_copy(update={"head": CodeQuery()})
+    start = headless(study).model_copy(update={"head": CodeQuery(terms="none")})
     return scored(start, sites, build_head(start, together(sites), start.initial()))

@@ -205,6 +205,7 @@ class FedMedianSpec(StrategySpec):
     """
 
     kind: ClassVar[str] = "fedmedian"
+    weight_power: Annotated[float, Field(ge=1, le=1)] = 1.0  # nobody is weighed
     minimum_sites: Annotated[int, Field(ge=3)] = 3
 
 
@@ -220,6 +221,7 @@ class FedTrimmedAvgSpec(StrategySpec):
     """
 
     kind: ClassVar[str] = "fedtrimmedavg"
+    weight_power: Annotated[float, Field(ge=1, le=1)] = 1.0  # nobody is weighed
     trimmed_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
     minimum_sites: Annotated[int, Field(ge=3)] = 5
 
@@ -244,6 +246,7 @@ class KrumSpec(StrategySpec):
     """
 
     kind: ClassVar[str] = "krum"
+    weight_power: Annotated[float, Field(ge=1, le=1)] = 1.0  # nobody is weighed
     malicious_sites: Annotated[int, Field(ge=0)] = 1
     minimum_sites: Annotated[int, Field(ge=1)] = 5
 

@@ -41,17 +41,24 @@ class OptimizerSpec(Spec):
         kind: `adam` (Kingma and Ba 2015, arXiv:1412.6980) or `sgd`.
         learning_rate: Of every step.
         momentum: Of `sgd`.
+        decay: `linear` lowers the rate from round to round, to `learning_rate / rounds` in the
+            last, so that the last steps under noise are small.
     """
 
     kind: Literal["adam", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    decay: Literal["none", "linear"] = "none"
 
-    def build(self, parameters: Iterator[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer of these parameters."""
+    def build(
+        self, parameters: Iterator[torch.nn.Parameter], *, round: int = 1, rounds: int = 1
+    ) -> torch.optim.Optimizer:
+        """The optimizer of these parameters in one of so many rounds, counted from 1."""
+        share = 1 - (round - 1) / rounds if self.decay == "linear" else 1.0
+        rate = self.learning_rate * share
         if self.kind == "adam":
-            return torch.optim.Adam(parameters, lr=self.learning_rate)
-        return torch.optim.SGD(parameters, lr=self.learning_rate, momentum=self.momentum)
+            return torch.optim.Adam(parameters, lr=rate)
+        return torch.optim.SGD(parameters, lr=rate, momentum=self.momentum)
 
 
 _Line = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]

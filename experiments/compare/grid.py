@@ -267,6 +267,10 @@ def _cell(
     if not isinstance(sites, dict):
         raise ValueError(f"{where}: has no [{SIMULATION}] table, so it cannot be simulated")
     simulation = Simulation.parse_table(sites, where=f"{where}: {SIMULATION}")
+    try:
+        baselines.without_privacy(study, simulation.baseline)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     refused = _refused(study, simulation)
     if refused is not None:
         raise ValueError(f"{where}: no site would take part: {refused}")

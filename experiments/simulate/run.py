@@ -127,6 +127,7 @@ def simulate(
     places = Places(study_file.resolve(), data.resolve(), home, home / "runs" / run)
     places = simulation.with_names(places)
     study = Study.read(places.study)
+    baselines.without_privacy(study, simulation.baseline)  # refused now or after all rounds
     this = Simulated(study, simulation, places, engine, screen, keep_baselines)
     _prepare(this)
     _run(this)

@@ -95,3 +95,15 @@ def test_a_study_that_waits_for_nothing_stays_as_it_is(tmp_path):
     path = written(tmp_path, task=task, simulation=simulation)
     places = Places(path, tmp_path, tmp_path, tmp_path / "run")
     assert Simulation.read(path).with_names(places) == places
+
+
+STUDIES = Path(__file__).parents[2] / "experiments" / "studies"
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_study_and_grid_that_comes_along_can_be_simulated(path: Path):
+    if "base" in read_toml(path).get("compare", {}):
+        pytest.skip("says only what differs from another study file")
+    study, waits = before(path)
+    assert study.name == path.stem
+    assert not waits

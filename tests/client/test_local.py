@@ -20,6 +20,7 @@ from privacy.errors import (
     StudyRefused,
 )
 from privacy.fingerprint import code_fingerprint
+from privacy.ledger import Receipt
 from privacy.release import RequestHeader
 from tasks import tallies
 from tasks.heads.head import weights_of
@@ -288,6 +289,23 @@ def test_a_sum_is_shut_at_a_site_that_does_not_name_it(make_site):
         hello(make_site("birch", policy=policy_table(**rules)), header(study))
 
 
+@pytest.mark.parametrize(("decay", "rate"), [("linear", 0.25), ("none", 0.5)])
+def test_the_rate_of_a_round_is_that_of_its_charge(monkeypatch, decay, rate):
+    optimizer = {"kind": "sgd", "learning_rate": 0.5, "decay": decay}
+    study = Study.parse_table(study_table(optimizer=optimizer), where="decay")
+    head = study.head.build(dim=study.encoder.dim, outputs=len(study.outputs))
+    seen = []
+
+    def fit(self, head, patients, training):
+        seen.append(training.learner(head.parameters()).param_groups[0]["lr"])
+        return {}
+
+    monkeypatch.setattr(type(study.privacy), "fit", fit)
+    receipt = Receipt(id=1, spend=study.spend(2))
+    local.fit(study, head, [], receipt=receipt, declared_patients=1, stream=None)
+    assert seen == [rate]
+
+
 def test_the_proximal_term_of_the_study_is_in_every_step(monkeypatch):
     strategy = {"kind": "fedprox", "proximal_mu": 2.0}
     study = Study.parse_table(study_table(strategy=strategy), where="held")
@@ -303,6 +321,7 @@ def test_the_proximal_term_of_the_study_is_in_every_step(monkeypatch):
         return {}
 
     monkeypatch.setattr(type(study.privacy), "fit", fit)
-    local.fit(study, head, [], receipt=None, declared_patients=1, stream=None)
+    receipt = Receipt(id=1, spend=study.spend(1))
+    local.fit(study, head, [], receipt=receipt, declared_patients=1, stream=None)
     for name, value in weights_of(head).items():
         np.testing.assert_allclose(value, begun[name], atol=1e-6)

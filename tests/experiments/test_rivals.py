@@ -132,5 +132,21 @@ def test_baselines_that_would_read_other_texts_are_refused():
 
     recipe = Recipe(rounds=1, steps=1, sample_rate=0.5, optimizer=STUDY.optimizer,
                     head=CodeQuery(terms="each"))  # fmt: skip
-    with pytest.raises(ValueError, match=r"^simulation\.baseline\.head reads other texts"):
+    with pytest.raises(ValueError, match=r"^simulation\.baseline\.head reads terms"):
         without_privacy(STUDY, recipe)
+
+
+def test_without_tune_patients_the_federations_head_stays():
+    own = site()
+    weights = trained_weights({"ash": own})
+    blind = Bags(people(60, seed=1, turned=True), [], own.heldout, own.questions)
+    study = STUDY.model_copy(update={"steps": 60, "sample_rate": 0.5})
+    found = personal.fine_tuned(study, "ash", blind, start=weights, threshold=0.0)
+    same = scored(STUDY, {"ash": blind}, build_head(STUDY, own, weights), threshold=0.0)
+    assert found.whole == same.whole
+
+
+def test_a_head_that_diverged_is_never_preferred():
+    own = site()
+    weights = {name: np.full_like(value, np.nan) for name, value in STUDY.initial().items()}
+    assert tune_f1(STUDY, build_head(STUDY, own, weights), own) == 0

@@ -291,6 +291,17 @@ def test_the_start_follows_the_seed_and_nothing_else():
     assert (one["hidden.0.weight"] != other["hidden.0.weight"]).any()
 
 
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_the_rate_falls_from_round_to_round_where_it_decays(kind: str):
+    def rates(decay: str) -> list[float]:
+        spec = OptimizerSpec(kind=kind, learning_rate=0.8, decay=decay)
+        built = [spec.build(iter([torch.zeros(1)]), round=n, rounds=4) for n in range(1, 5)]
+        return [optimizer.param_groups[0]["lr"] for optimizer in built]
+
+    assert rates("linear") == pytest.approx([0.8, 0.6, 0.4, 0.2])
+    assert rates("none") == [0.8] * 4
+
+
 @pytest.mark.parametrize(
     ("spec", "steps"),
     [
