@@ -54,7 +54,7 @@ def complaint(path: Path) -> str:
 
 
 def test_the_studies_that_come_along_are_found():
-    assert {path.stem for path in FILES} >= {"quick", "demo", "codiesp", "codiesp-private"}
+    assert {path.stem for path in FILES} >= {"quick", "demo", "codiesp-category", "vaers-private"}
 
 
 @every_file
