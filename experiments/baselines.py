@@ -20,7 +20,7 @@ from experiments import bootstrap
 from experiments.bootstrap import Interval
 from privacy.ledger import Receipt
 from privacy.off import Off
-from privacy.randomness import stream
+from privacy.randomness import Stream, stream
 from privacy.release import Tally
 from privacy.spec import Spec
 from tasks.bags import PatientBag
@@ -170,14 +170,7 @@ def trained(
     best = tune_f1(study, head, bags, threshold=threshold) or 0.0
     kept = {key: value.clone() for key, value in head.state_dict().items()}
     for number in range(1, study.rounds + 1):
-        local.fit(
-            study,
-            head,
-            bags.train,
-            receipt=Receipt(id=number, spend=study.spend(number)),
-            declared_patients=rounded(len(bags.train)),
-            stream=numbers,
-        )
+        train_round(study, head, bags, number=number, numbers=numbers)
         score = tune_f1(study, head, bags, threshold=threshold)
         # Nobody prefers what came of training; a head from nowhere must still have learned.
         if (score is None and start is None) or (score or 0) > best:
@@ -185,6 +178,26 @@ def trained(
             kept = {key: value.clone() for key, value in head.state_dict().items()}
     head.load_state_dict(kept)
     return head
+
+
+def train_round(study: Study, head: Head, bags: Bags, *, numbers: Stream, number: int = 1) -> None:
+    """Trains a head in place for one round of a study without privacy.
+
+    Args:
+        study: From `without_privacy`, or of one round.
+        head: Is trained.
+        bags: On whose training patients.
+        numbers: Source of the sampling.
+        number: The round, from 1.
+    """
+    local.fit(
+        study,
+        head,
+        bags.train,
+        receipt=Receipt(id=number, spend=study.spend(number)),
+        declared_patients=rounded(len(bags.train)),
+        stream=numbers,
+    )
 
 
 def tune_f1(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from experiments.diagnose.command import diagnose
 from experiments.extending.command import check, kinds
 from experiments.site.command import app as site_app
 from experiments.study.command import app as study_app
-from experiments.verbs import JsonFile, StudyFile, fail, write_json
+from experiments.verbs import DataFolder, EngineName, JsonFile, StudyFile, fail, write_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,19 +34,10 @@ lab.command()(kinds)
 lab.command()(check)
 
 
-class EngineName(StrEnum):
-    """What runs a simulation."""
-
-    in_process = "in-process"
-    flower = "flower"
-
-
 @lab.command()
 def simulate(  # noqa: PLR0917 - typer passes them by name
     study: StudyFile,
-    data: Annotated[
-        Path, typer.Option(help="Folder that relative paths of the study's source start from.")
-    ] = Path(),
+    data: DataFolder = Path(),
     home: Annotated[
         Path,
         typer.Option(

@@ -7,11 +7,8 @@ patients do not prefer is not taken, so that the federation's head itself may be
 
 from __future__ import annotations
 
-from client import local
 from client.local import Bags
-from client.simulation import rounded
-from experiments.baselines import Scored, build_head, scored, trained, tune_f1
-from privacy.ledger import Receipt
+from experiments.baselines import Scored, build_head, scored, train_round, trained, tune_f1
 from privacy.randomness import stream
 from tasks.heads.head import Head, SummedHead, Weights
 from tasks.strategy import FedAvgSpec
@@ -72,12 +69,5 @@ def _pulled(study: Study, name: str, bags: Bags, *, start: Weights, mu: float) -
     held = {"strategy": FedAvgSpec(proximal_mu=mu), "rounds": 1, "steps": steps}
     of = study.model_copy(update=held)
     head = build_head(of, bags, start)
-    local.fit(
-        of,
-        head,
-        bags.train,
-        receipt=Receipt(id=1, spend=of.spend(1)),
-        declared_patients=rounded(len(bags.train)),
-        stream=stream(f"baseline/{study.seed}/{name}/{mu}"),
-    )
+    train_round(of, head, bags, numbers=stream(f"baseline/{study.seed}/{name}/{mu}"))
     return head

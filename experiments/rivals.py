@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from client import local
 from client.local import Bags
-from client.simulation import rounded
-from experiments.baselines import Scored, build_head, scored, together, tune_f1
-from privacy.ledger import Receipt
+from experiments.baselines import Scored, build_head, scored, together, train_round, tune_f1
 from privacy.off import Off
 from privacy.randomness import stream
 from tasks.heads.code_query import CodeQuery
@@ -42,14 +39,8 @@ def closed_form(study: Study, sites: Mapping[str, Bags]) -> Scored:
     once = headless(study)
     everybody = together(sites)
     summed = build_head(once, everybody, once.initial())
-    local.fit(
-        once,
-        summed,
-        everybody.train,
-        receipt=Receipt(id=1, spend=once.spend(1)),
-        declared_patients=rounded(len(everybody.train)),
-        stream=stream(f"baseline/{study.seed}/closed form"),
-    )
+    numbers = stream(f"baseline/{study.seed}/closed form")
+    train_round(once, summed, everybody, numbers=numbers)
     weights = weights_of(summed)
     best = max(
         (once.model_copy(update={"head": Ridge(ridge=penalty)}) for penalty in RIDGES),

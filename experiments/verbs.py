@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,7 +20,17 @@ SiteFile = Annotated[
 StudyFile = Annotated[
     Path, typer.Argument(help="A study file, such as experiments/studies/demo.toml.")
 ]
+DataFolder = Annotated[
+    Path, typer.Option(help="Folder that relative paths of the study's source start from.")
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result here.")]
+
+
+class EngineName(StrEnum):
+    """What runs a simulation."""
+
+    in_process = "in-process"
+    flower = "flower"
 
 
 def fail(reason: str) -> NoReturn:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from tasks.records import Patient, Stay
 from tasks.scrubbing import without_outcomes
-from tasks.task import Label, LeftOut, Task
+from tasks.task import Label, LeftOut, Task, named_notes
 
 QUESTIONS = {
     "died": "The patient died.",
@@ -82,7 +82,7 @@ class AdverseEvent(Task):
     def reads(self) -> str:
         """See `Task.reads`."""
         without = ", without the words that tell an outcome" if self.scrub else ""
-        kinds = " and ".join(self.note_kinds) + " notes" if self.note_kinds else "all notes"
+        kinds = named_notes(self.note_kinds)
         return f"{kinds} of the report or stay, written until it ended{without}"
 
     def labels(self, patient: Patient, left_out: LeftOut) -> Iterator[Label]:

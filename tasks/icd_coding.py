@@ -13,7 +13,7 @@ from tasks import icd, icd_rules, icd_table
 from tasks.icd_rules import MOST_CODES, CodeRule, Systems
 from tasks.icd_table import IcdSystem
 from tasks.records import Patient, Stay
-from tasks.task import Label, LeftOut, Task
+from tasks.task import Label, LeftOut, Task, named_notes
 
 _PLURALS: dict[icd.Level, str] = {
     "chapter": "chapters",
@@ -131,7 +131,7 @@ class IcdCoding(Task):
     @property
     def reads(self) -> str:
         """See `Task.reads`."""
-        kinds = " and ".join(self.note_kinds) + " notes" if self.note_kinds else "all notes"
+        kinds = named_notes(self.note_kinds)
         return (
             f"{kinds} of a stay, written from its admission until {self.hours_after_discharge} "
             "hours after its discharge"

@@ -108,6 +108,11 @@ class Task(Kind):
         """
 
 
+def named_notes(kinds: Sequence[str]) -> str:
+    """Notes of these kinds, or all where none is named, in words for `Task.reads`."""
+    return " and ".join(kinds) + " notes" if kinds else "all notes"
+
+
 def notes_for(patient: Patient, label: Label, left_out: LeftOut = lambda _: None) -> list[Note]:
     """What a prediction may read, newest first; nothing where the label must be dropped.
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from tasks.icd_rules import MOST_CODES
 from tasks.records import Patient, System
-from tasks.task import Label, LeftOut, Task
+from tasks.task import Label, LeftOut, Task, named_notes
 
 _Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 
@@ -61,7 +61,7 @@ class TermCoding(Task):
     @property
     def reads(self) -> str:
         """See `Task.reads`."""
-        kinds = " and ".join(self.note_kinds) + " notes" if self.note_kinds else "all notes"
+        kinds = named_notes(self.note_kinds)
         return f"{kinds} of the report or stay, written until it ended"
 
     def labels(self, patient: Patient, left_out: LeftOut) -> Iterator[Label]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.verbs import JsonFile, StudyFile, fail, write_json
+from experiments.verbs import DataFolder, JsonFile, StudyFile, fail, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,9 +27,7 @@ def audit(  # noqa: PLR0917 - typer passes them by name
     ] = 100,
     confidence: Annotated[float, typer.Option(help="Of the lower bound.")] = 0.95,
     seed: Annotated[int, typer.Option(min=0, help="Of canaries, coins and noise.")] = 0,
-    data: Annotated[
-        Path, typer.Option(help="Folder that relative paths of the study's source start from.")
-    ] = Path(),
+    data: DataFolder = Path(),
     home: Annotated[
         Path, typer.Option(envvar="FEDWARD_HOME", help="Keeps vectors between runs.")
     ] = Path("fedward-runs"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.verbs import JsonFile, fail, write_json
+from experiments.verbs import DataFolder, EngineName, JsonFile, fail, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,20 +17,11 @@ if TYPE_CHECKING:
     from experiments.compare.summary import Summary
 
 
-class Runner(StrEnum):
-    """What runs a cell."""
-
-    in_process = "in-process"
-    flower = "flower"
-
-
 def compare(  # noqa: PLR0917 - typer passes them by name
     grid: Annotated[
         Path, typer.Argument(help="A study file with a [compare] table; see docs/compare.md.")
     ],
-    data: Annotated[
-        Path, typer.Option(help="Folder that relative paths of the study's source start from.")
-    ] = Path(),
+    data: DataFolder = Path(),
     home: Annotated[
         Path,
         typer.Option(
@@ -43,8 +33,8 @@ def compare(  # noqa: PLR0917 - typer passes them by name
         typer.Option(min=1, help="Processes at a time; by default as many as the cores take."),
     ] = None,
     engine: Annotated[
-        Runner, typer.Option(help="The same apps in each process, or under Flower on Ray.")
-    ] = Runner.in_process,
+        EngineName, typer.Option(help="The same apps in each process, or under Flower on Ray.")
+    ] = EngineName.in_process,
     baselines: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option(help="Also train each site alone and all pooled, without privacy.")
     ] = True,

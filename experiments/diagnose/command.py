@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.verbs import JsonFile, StudyFile, in_one_line, write_json
+from experiments.verbs import DataFolder, JsonFile, StudyFile, in_one_line, write_json
 
 
 def diagnose(  # noqa: PLR0917 - typer passes them by name
@@ -18,9 +18,7 @@ def diagnose(  # noqa: PLR0917 - typer passes them by name
             help="File with another [encoder] table, compared on the same stays; may be repeated."
         ),
     ] = None,
-    data: Annotated[
-        Path, typer.Option(help="Folder that relative paths of the study's source start from.")
-    ] = Path(),
+    data: DataFolder = Path(),
     home: Annotated[
         Path, typer.Option(envvar="FEDWARD_HOME", help="Keeps vectors between runs.")
     ] = Path("fedward-runs"),

@@ -65,7 +65,7 @@ class Against:
 
     def intervals_at(self, site: str) -> dict[str, Intervals]:
         """Over one site's held-out patients."""
-        each: dict[str, Scored] = dict(zip(self.shared, self.shared.values(), strict=True))
+        each = {str(name): of for name, of in self.shared.items()}
         each |= {name: of[site] for name, of in self.own.items() if site in of}
         each |= {"local": self.alone[site]} if site in self.alone else {}
         each |= {"pooled": self.pooled} if self.pooled else {}
@@ -117,16 +117,15 @@ class Measure:
             )
             for name, bags in self.sites.items()
         }
-        own |= self._personal(federated.whole.threshold, weights)
+        # The federation's head, whatever head the recipe has for those who train from nothing.
+        going_on = study.model_copy(update={"head": self.study.head})
+        own |= self._personal(going_on, federated.whole.threshold, weights)
         self.tell("baselines", self._done, self._done)
         return Against(alone, pooled, shared, own)
 
     def _personal(
-        self, threshold: float | None, weights: Weights
+        self, study: Study, threshold: float | None, weights: Weights
     ) -> dict[Other, Mapping[str, Scored]]:
-        # The federation's head, whatever head the recipe has for those who train from nothing.
-        study = baselines.without_privacy(self.study, self.recipe)
-        study = study.model_copy(update={"head": self.study.head})
         found: dict[Other, Mapping[str, Scored]] = {}
         for name, make in PERSONAL.items():
             each = {}

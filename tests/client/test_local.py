@@ -246,9 +246,8 @@ def test_chunks_longer_than_the_encoder_reads_are_refused(study, make_site, monk
         hello(make_site("ash"), header(study))
 
 
-def test_a_sum_is_charged_once_kept_and_passes_the_door(make_site):
-    policy = policy_table(mechanisms=["gaussian-sums"], lifetime={"epsilon": 3.0})
-    site = make_site("ash", policy=policy)
+def summing() -> Study:
+    """A study in one round of sums."""
     table = study_table(
         rounds=1,
         steps=1,
@@ -256,7 +255,13 @@ def test_a_sum_is_charged_once_kept_and_passes_the_door(make_site):
         head={"kind": "ridge"},
         privacy={"kind": "gaussian-sums", "epsilon": 3.0},
     )
-    study = Study.parse_table(table, where="sums")
+    return Study.parse_table(table, where="sums")
+
+
+def test_a_sum_is_charged_once_kept_and_passes_the_door(make_site):
+    policy = policy_table(mechanisms=["gaussian-sums"], lifetime={"epsilon": 3.0})
+    site = make_site("ash", policy=policy)
+    study = summing()
     request = header(study, encoder=hello(site, header(study)).encoder)
     release = local.train(site, study, request, study.initial())
     wire.check_release(release, study.contract())
@@ -274,14 +279,7 @@ def test_a_sum_is_charged_once_kept_and_passes_the_door(make_site):
 
 
 def test_a_sum_is_shut_at_a_site_that_does_not_name_it(make_site):
-    table = study_table(
-        rounds=1,
-        steps=1,
-        sample_rate=1.0,
-        head={"kind": "ridge"},
-        privacy={"kind": "gaussian-sums", "epsilon": 3.0},
-    )
-    study = Study.parse_table(table, where="sums")
+    study = summing()
     with pytest.raises(StudyRefused, match=r"policy\.mechanisms allows dp-sgd; .* 'gaussian-sums'"):
         hello(make_site("ash"), header(study))
     rules = {"least_noise": 2.0, "largest_clip": 0.5, "mechanisms": ["gaussian-sums"]}
