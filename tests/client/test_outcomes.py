@@ -12,6 +12,8 @@ from builders import patient, study_table
 
 from client import cohort, counting, local
 from client.sources.source import Attrition
+from privacy.ledger import Receipt
+from privacy.randomness import Stream
 from tasks.bags import PatientBag, collate
 from tasks.study import Study
 
@@ -124,7 +126,8 @@ def test_what_is_trained_on_is_the_loss_of_the_task(exclusive: bool, monkeypatch
         return {}
 
     monkeypatch.setattr(type(study.privacy), "fit", fit)
-    local.fit(study, head, [bag], receipt=None, declared_patients=1, stream=None)
+    receipt, numbers = Receipt(1, study.spends()[0]), Stream(b"1" * 32)
+    local.fit(study, head, [bag], receipt=receipt, declared_patients=1, stream=numbers)
     batch = collate([bag], dim=study.encoder.dim, outputs=outputs)
     logits = head(batch.x, batch.chunks)[0, 0]
     softmax = torch.nn.functional.cross_entropy(logits, torch.tensor(0)).item()
