@@ -1,7 +1,8 @@
 """Checkpoints: all that a study needs to go on after a round, in one file, whole or not at all.
 
-The file is safetensors: the weights, what the strategy keeps and the tallies are its arrays
-(`weights/NAME`, `strategy/NAME`, `tallies/SITE/NAME`), everything else is JSON in its metadata.
+The file is safetensors: the weights, what the strategy keeps, the sum of the last rounds' weights
+and the tallies are its arrays (`weights/NAME`, `strategy/NAME`, `last/NAME`, `tallies/SITE/NAME`),
+everything else is JSON in its metadata.
 Which MLflow run it belongs to stands beside it (`server.tracking`), because MLflow may not have
 been there to ask.
 """
@@ -28,7 +29,7 @@ from tasks.strategy import Arrays
 
 FOLDER = "checkpoints"
 FINAL = "final.safetensors"
-STATE, WEIGHTS, STRATEGY, TALLIES = "state", "weights/", "strategy/", "tallies/"
+STATE, WEIGHTS, STRATEGY, LAST, TALLIES = "state", "weights/", "strategy/", "last/", "tallies/"
 
 
 class CheckpointBroken(Exception):
@@ -71,12 +72,14 @@ class Checkpoint:
         weights: After the round.
         tallies: Of the weights before it, by site and name: what came with the round's updates.
         strategy: What the strategy is to be told in the next round, by name.
+        last: Sum of the weights of the last rounds, where the study ends with their mean.
     """
 
     state: State
     weights: Weights
     tallies: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     strategy: Arrays = field(default_factory=dict)
+    last: Arrays = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -84,6 +87,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     path = folder / FOLDER / f"round-{checkpoint.state.round:05d}.safetensors"
     arrays: dict[str, Any] = {WEIGHTS + name: value for name, value in checkpoint.weights.items()}
     arrays |= {STRATEGY + name: value for name, value in checkpoint.strategy.items()}
+    arrays |= {LAST + name: value for name, value in checkpoint.last.items()}
     for site, tallies in checkpoint.tallies.items():
         arrays |= {f"{TALLIES}{site}/{name}": value for name, value in tallies.items()}
     _write(path, arrays, {STATE: checkpoint.state.model_dump_json()})
@@ -136,12 +140,11 @@ def _read(path: Path) -> Checkpoint:
         if name.startswith(TALLIES):
             site, _, tally = name.removeprefix(TALLIES).partition("/")
             tallies.setdefault(site, {})[tally] = value
-    strategy = {
-        name.removeprefix(STRATEGY): value
-        for name, value in sorted(arrays.items())
-        if name.startswith(STRATEGY)
-    }
-    return Checkpoint(state, load_weights(path), tallies, strategy)
+    strategy, last = (
+        {n.removeprefix(of): arrays[n] for n in sorted(arrays) if n.startswith(of)}
+        for of in (STRATEGY, LAST)
+    )
+    return Checkpoint(state, load_weights(path), tallies, strategy, last)
 
 
 def _broken(path: Path, what: str) -> str:

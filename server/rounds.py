@@ -92,6 +92,7 @@ class Rounds:
     _asks: Counter[tuple[str, int]] = field(default_factory=Counter)
     _missed: Counter[str] = field(default_factory=Counter)
     _strategy: Arrays = field(default_factory=dict)
+    _last: Arrays = field(default_factory=dict)
 
     def run(self) -> Weights:
         """Runs every round that is not done; returns the final weights.
@@ -138,7 +139,7 @@ class Rounds:
         state = State(study=self.study.digest, round=0) if last is None else last.state
         self._charges = {site: dict(of) for site, of in state.charges.items()}
         self._receipts = dict(state.receipts)
-        self._strategy = {} if last is None else last.strategy
+        self._strategy, self._last = ({}, {}) if last is None else (last.strategy, last.last)
         self._asks.update(
             (site, event["round"])
             for event in self.journal.before
@@ -171,6 +172,13 @@ class Rounds:
                 round=number,
                 weights=weights,
                 state=self._strategy,
+            )
+            weights, self._last = strategies.final_mean(
+                self.study.strategy,
+                weights,
+                round=number,
+                rounds=self.study.rounds,
+                state=self._last,
             )
             self._keep(now, weights, releases)
             before = now
@@ -337,7 +345,7 @@ class Rounds:
             name: {tally.name: tally.sums for tally in release.tallies}
             for name, release in releases.items()
         }
-        save_checkpoint(self.folder, Checkpoint(state, weights, came, self._strategy))
+        save_checkpoint(self.folder, Checkpoint(state, weights, came, self._strategy, self._last))
 
     def _report(self, of: Cost, releases: dict[str, Release]) -> None:
         names = sorted({*self._roster.sites, *self._charges})

@@ -90,6 +90,32 @@ def aggregate(
     return _checked(spec, after, before), left
 
 
+def final_mean(
+    spec: StrategySpec, weights: Weights, *, round: int, rounds: int, state: Arrays
+) -> tuple[Weights, Arrays]:
+    """The weights that a round ends with: after the last the mean that `mean_of_last` asks for,
+    otherwise what came.
+
+    Args:
+        spec: Of how many rounds.
+        weights: After the round, from `aggregate`.
+        round: From 1.
+        rounds: Of the study.
+        state: What the round before returned here; empty in the first.
+
+    Returns:
+        Also what the next round is to be told here: the sum so far, where there is one.
+    """
+    first = rounds - spec.mean_of_last + 1
+    if spec.mean_of_last == 1 or round < first:
+        return weights, {}
+    sums = {name: value + state.get(name, 0.0) for name, value in _double(weights).items()}
+    if round < rounds:
+        return weights, sums
+    mean = {name: value / spec.mean_of_last for name, value in sums.items()}
+    return {name: np.asarray(value, np.float32) for name, value in mean.items()}, {}
+
+
 def _weight(declared: int, power: float) -> float:
     """A site's weight. Declared patients themselves stay whole numbers."""
     return declared if power == 1 else float(declared) ** power

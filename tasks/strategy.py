@@ -50,6 +50,9 @@ class StrategySpec(Kind):
             power: 1 counts patients, 0 sites. Under privacy the noise in a site's mean gradient
             falls with its patients, so 2 weighs by the inverse of the noise's variance: least noise
             in the mean (Aitken 1935), and less say for small sites.
+        mean_of_last: The study's final weights are the mean of those after its last so many rounds
+            (Polyak and Juditsky 1992); 1 takes the last round's. It is made of what was released,
+            so it costs no privacy, and takes out noise that the rounds do not share.
         timeout: Seconds that the coordinator waits for a round's replies.
     """
 
@@ -57,6 +60,7 @@ class StrategySpec(Kind):
     sites_per_round: Annotated[int, Field(ge=1)] | None = None
     proximal_mu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     weight_power: Annotated[float, Field(ge=0, le=4)] = 1.0
+    mean_of_last: Annotated[int, Field(ge=1)] = 1
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
 
     @model_validator(mode="after")

@@ -111,6 +111,8 @@ class Study(Spec):
     def _bounded(self) -> Self:
         if self.rounds * self.steps > MOST_STEPS:
             raise ValueError(f"rounds times steps must be at most {MOST_STEPS:,}")
+        if self.strategy.mean_of_last > self.rounds:
+            raise ValueError("strategy.mean_of_last must not be above rounds")
         pull = self.strategy.proximal_mu * self.optimizer.learning_rate
         if self.optimizer.kind == "sgd" and pull > 1:
             raise ValueError(

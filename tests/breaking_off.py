@@ -30,6 +30,7 @@ class Keeping(Sites):
         super().__init__(study, **wrong)
         self.charged: Counter[tuple[str, int]] = Counter()
         self.fails: dict[tuple[str, int], int] = {}
+        self.given: list[tuple[str, str, bytes]] = []
         self._kept: dict[tuple[str, str, bytes], Any] = {}
 
     def release(self, message, context, *, trains):
@@ -41,6 +42,7 @@ class Keeping(Sites):
             raise RuntimeError("died after the charge")
         weights = b"".join(value.data for _, value in sorted(message.content["weights"].items()))
         asked = (name, f"{trains}{number}", weights)
+        self.given.append(asked)
         if asked not in self._kept:
             self._kept[asked] = super().release(message, context, trains=trains).content
             if trains:

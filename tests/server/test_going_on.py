@@ -16,6 +16,7 @@ from experiments.simulate.in_process import FIRST_NODE_ID
 from privacy import accounting
 from privacy.errors import StudyRefused
 from server import roster
+from server.checkpoint import load_weights
 from server.roster import Patience
 from server.rounds import TooFewSites
 from tasks.study import Study
@@ -31,8 +32,8 @@ def _quick(monkeypatch):
 
 @pytest.fixture
 def study() -> Study:
-    """Three rounds, of which each needs two sites."""
-    strategy = {"kind": "fedavg", "minimum_sites": 2}
+    """Three rounds, of which each needs two sites; it ends with the mean of the last two."""
+    strategy = {"kind": "fedavg", "minimum_sites": 2, "mean_of_last": 2}
     return Study.parse_table(study_table(rounds=ROUNDS, strategy=strategy), where="three")
 
 
@@ -75,6 +76,28 @@ def test_a_study_killed_at_any_write_goes_on_and_nothing_is_there_twice(
         assert set(folder.sites.charged.values()) == {1}, number
         last = folder.events("round")[-1]
         assert last["epsilons"] == whole.events("round")[-1]["epsilons"], number
+
+
+def test_a_study_ends_with_the_mean_of_its_last_rounds_and_evaluates_it(study, tmp_path):
+    plain = {"kind": "fedavg", "minimum_sites": 2}
+    other = Study.parse_table(study_table(rounds=ROUNDS, strategy=plain), where="three")
+    rounds = Folder(other, tmp_path / "plain", Keeping(other))
+    rounds.run()
+    second, third = (
+        load_weights(rounds.path / "checkpoints" / f"round-0000{number}.safetensors")
+        for number in (2, 3)
+    )
+    folder = Folder(study, tmp_path / "mean", Keeping(study))
+    weights = folder.run()
+    assert any((second[name] != third[name]).any() for name in weights)
+    for name, value in weights.items():
+        np.testing.assert_allclose(value, (second[name] + third[name]) / 2, rtol=1e-6)
+    kept = load_weights(folder.path / "checkpoints" / "round-00003.safetensors")
+    final = load_weights(folder.path / "final.safetensors")
+    for name, value in weights.items():
+        assert kept[name].tobytes() == final[name].tobytes() == value.tobytes()
+    (asked,) = {given for _, kind, given in folder.sites.given if kind == f"False{ROUNDS}"}
+    assert all(value.tobytes() in asked for value in weights.values())
 
 
 def test_a_study_that_is_done_asks_for_nothing_new(folder):

@@ -216,6 +216,21 @@ def test_sites_weigh_by_a_power_of_their_declared_patients(power: float):
     assert spec.averages is (power == 1)
 
 
+@pytest.mark.parametrize("last", [1, 3, 5])
+def test_the_final_weights_are_the_mean_of_the_last_rounds(last: int):
+    """Summed in double precision: the mean of 1 and 1 + 2^-23 is rounded once."""
+    spec, state = table("fedavg", mean_of_last=last), {}
+    came = [{"a": np.float32([n, 1 + n * 2.0**-23])} for n in (3, 1, 4, 1, 5)]
+    for number, weights in enumerate(came, 1):
+        after, state = strategies.final_mean(spec, weights, round=number, rounds=5, state=state)
+        if number < 5:
+            assert after is weights
+    expected = np.mean([w["a"].astype(float) for w in came[-last:]], axis=0).astype(np.float32)
+    assert after["a"].tobytes() == expected.tobytes()
+    assert after["a"].dtype == np.float32
+    assert state == {}
+
+
 def test_krum_sees_small_distances_between_large_weights():
     """In single precision the squares of these weights would swallow their differences."""
     offsets = [0.5, 0.501, 0.502, 0.503, 9, -9, 18]
