@@ -34,6 +34,9 @@ from tasks.heads.questions import Questions
 from tasks.loss import patient_losses
 from tasks.study import Study
 
+ROOM = 2**25
+"""Numbers in one tensor of a step, at most about: 128 MiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bags:
@@ -210,9 +213,17 @@ def fit(
         declared_patients=declared_patients,
         stream=stream,
         memory=memory or {},
+        at_once=_at_once(patients, width=study.encoder.dim + outputs),
         pairs=partial(pairs_of, study) if isinstance(head, SummedHead) else None,
     )
     return study.privacy.fit(head, patients, training)
+
+
+def _at_once(patients: Sequence[PatientBag], *, width: int) -> int:
+    """How many patients fit into `ROOM` when all are padded to the largest."""
+    stays = max((len(bag.vectors) for bag in patients), default=1)
+    chunks = max((len(stay) for bag in patients for stay in bag.vectors), default=1)
+    return max(1, ROOM // (stays * chunks * width))
 
 
 def pairs_of(study: Study, head: nn.Module, patients: Sequence[PatientBag]) -> Pairs:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from privacy.accounting import noise_multiplier
 from privacy.budget import Budget, Spend
@@ -153,12 +152,10 @@ class DpSgd(Mechanism):
         it takes the sample rate and the normaliser from the true number of patients, which is
         private; its adaptive optimizer divides by the true size of the sample.
         """
-        from opacus.grad_sample import GradSampleModule
+        from privacy.clipped_sums import PatientGradients, clipped_sum, forget
+        from privacy.noisy_optimizer import NoisyOptimizer
 
-        from privacy.noisy_optimizer import NoisyOptimizer, forget, silence
-
-        logging.getLogger("opacus").setLevel(logging.ERROR)
-        model = GradSampleModule(head, loss_reduction="mean")
+        model = PatientGradients(head)
         optimizer = NoisyOptimizer(
             training.learner(iter(p for p in head.parameters() if p.requires_grad)),
             noise_multiplier=self.noises(noise)[0],
@@ -173,14 +170,14 @@ class DpSgd(Mechanism):
                 # gradient, which is always so here: the vectors are frozen.
                 warnings.filterwarnings("ignore", message="Full backward hook is firing")
                 for sample in samples:
+                    clip = optimizer.max_grad_norm
                     optimizer.zero_grad()
-                    per_patient = training.losses(model, sample)
-                    loss = per_patient.mean() if len(sample) else per_patient.sum()
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    silence(head)
-                    clip = self._next(optimizer.max_grad_norm, head, training, noise=noise)
+                    norms = clipped_sum(
+                        model, sample, training.losses, clip=clip, at_once=training.at_once
+                    )
+                    following = self._next(clip, norms, training, noise=noise)
                     optimizer.step()
-                    optimizer.max_grad_norm = clip
+                    optimizer.max_grad_norm = following
         finally:
             model.to_standard_module()
             forget(head)
@@ -192,13 +189,11 @@ class DpSgd(Mechanism):
             return self.clip
         return min(max(memory.get(CLIP, self.clip), bounds.least), bounds.largest)
 
-    def _next(self, clip: float, head: nn.Module, training: Training, *, noise: float) -> float:
-        """The clip of the next step, from a noisy count of this step's patients."""
+    def _next(self, clip: float, norms: Tensor, training: Training, *, noise: float) -> float:
+        """The clip of the next step, from a noisy count of this step's patients, by their norms."""
         if self.adaptive is None:
             return clip
-        from privacy.noisy_optimizer import patient_norms
-
-        under = (patient_norms(head) <= clip).double() - 0.5
+        under = (norms <= clip).double() - 0.5
         # Sensitivity of the sum is one half, so its noise is half the multiplier.
         deviation = self.noises(noise)[1] / 2
         count = float(under.sum()) + deviation * float(training.stream.normal((1,)))

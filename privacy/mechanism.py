@@ -41,6 +41,7 @@ class Training:
             normaliser of the gradient, so that the true number stays private.
         stream: Source of the sampling and the noise.
         memory: What the round before left.
+        at_once: Most patients that are worked on at a time; memory, and nothing else.
         pairs: Where the head follows from sums over patients, what is summed; None where it
             learns by steps.
     """
@@ -51,6 +52,7 @@ class Training:
     declared_patients: int
     stream: Stream
     memory: Memory = field(default_factory=dict)
+    at_once: int = 1024
     pairs: Paired[Any] | None = None
 
     @property

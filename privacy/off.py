@@ -57,7 +57,8 @@ class Off(Mechanism):
             patients, sample_rate=spend.sample_rate, steps=spend.steps, stream=training.stream
         ):
             optimizer.zero_grad()
-            loss = training.losses(head, sample).sum() / training.expected
-            loss.backward()  # type: ignore[no-untyped-call]
+            for start in range(0, max(1, len(sample)), training.at_once):
+                some = training.losses(head, sample[start : start + training.at_once])
+                (some.sum() / training.expected).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return {}

@@ -1,4 +1,4 @@
-"""Each patient's own gradient, as `dp-sgd` takes it before it clips."""
+"""Each patient's own gradient, as `dp-sgd` has it before it clips."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from privacy.mechanism import Losses
@@ -18,8 +19,9 @@ def patient_gradients(
     """The gradient of each patient's loss, (P, ...) by the parameter's name.
 
     For audits: nothing is clipped and no noise is added, so the result is as private as the
-    patients are. The same hooks of Opacus as in `dp-sgd`, so that every head that it trains can
-    be audited. A patient whose gradient is not finite counts as zero, as there.
+    patients are. Opacus writes each gradient down here, where `dp-sgd` sums without that
+    (`privacy.clipped_sums`); every head that the one trains the other can audit. A patient whose
+    gradient is not finite counts as zero, as there.
 
     Args:
         head: Left as it was, without gradients.
@@ -28,7 +30,7 @@ def patient_gradients(
     """
     from opacus.grad_sample import GradSampleModule
 
-    from privacy.noisy_optimizer import forget, silence
+    from privacy.clipped_sums import forget
 
     logging.getLogger("opacus").setLevel(logging.ERROR)
     trained = {name: p for name, p in head.named_parameters() if p.requires_grad}
@@ -40,7 +42,7 @@ def patient_gradients(
             # As in `dp_sgd`: the vectors are frozen, so no input needs a gradient.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
             losses(model, patients).mean().backward()  # type: ignore[no-untyped-call]
-        silence(head)
+        _silence(head)
         found = {name: vars(p)["grad_sample"].detach() for name, p in trained.items()}
     finally:
         model.to_standard_module()
@@ -49,3 +51,12 @@ def patient_gradients(
             parameter.grad = None
         head.train(was_training)
     return found
+
+
+def _silence(head: nn.Module) -> None:
+    """Zeroes the gradient of each patient whose own norm is not finite."""
+    samples: list[Tensor] = [vars(p)["grad_sample"] for p in head.parameters() if p.requires_grad]
+    squares = torch.stack([g.flatten(1).norm(dim=1) for g in samples]).square().sum(0)
+    broken = ~torch.isfinite(squares.sqrt())
+    for sample in samples:
+        sample[broken] = 0

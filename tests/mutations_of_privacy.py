@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutation import Mutation
 
 DP_SGD = ("tests/privacy/test_dp_sgd.py",)
+CLIPPED = ("tests/privacy/test_clipped_sums.py",)
 MECHANISM = ("tests/privacy/test_mechanism.py",)
 ADAPTIVE = ("tests/privacy/test_adaptive_clip.py",)
 SUMS = ("tests/privacy/test_gaussian_sums.py",)
@@ -50,10 +51,45 @@ MUTATIONS = (
     ),
     Mutation(
         "dp-sgd: no clip",
-        "privacy/noisy_optimizer.py",
-        "max_grad_norm=clip,",
-        "max_grad_norm=1e9,",
+        "privacy/dp_sgd.py",
+        "model, sample, training.losses, clip=clip, at_once=training.at_once",
+        "model, sample, training.losses, clip=1e9, at_once=training.at_once",
         DP_SGD,
+    ),
+    Mutation(
+        "dp-sgd: each weight is clipped by its own norm",
+        "privacy/clipped_sums.py",
+        "squares += of.norms().square()",
+        "squares = of.norms().square()",
+        DP_SGD,
+    ),
+    Mutation(
+        "dp-sgd: the last piece's patients only",
+        "privacy/clipped_sums.py",
+        "total.add_(",
+        "total.copy_(",
+        CLIPPED,
+    ),
+    Mutation(
+        "dp-sgd: rows that cancel hide their rounding",
+        "privacy/clipped_sums.py",
+        "torch.maximum(norm(a, b), ROUNDING * _lengths(a, b))",
+        "norm(a, b)",
+        CLIPPED,
+    ),
+    Mutation(
+        "dp-sgd: norms in single precision",
+        "privacy/clipped_sums.py",
+        "inputs, errors = inputs.double(), errors.double()",
+        "inputs, errors = inputs.float(), errors.float()",
+        CLIPPED,
+    ),
+    Mutation(
+        "dp-sgd: what another layer makes of a weight is left out",
+        "privacy/clipped_sums.py",
+        "if (rows or sums) and len(wholes) > len(sums):",
+        "if False:",
+        CLIPPED,
     ),
     Mutation(
         "dp-sgd: an empty sample is skipped",
@@ -66,9 +102,9 @@ MUTATIONS = (
     ),
     Mutation(
         "dp-sgd: a patient whose gradient overflows spoils the sum",
-        "privacy/dp_sgd.py",
-        "                    silence(head)\n",
-        "",
+        "privacy/clipped_sums.py",
+        "left = torch.where(good, clip / norms.clamp(min=clip), 0)",
+        "left = clip / norms.clamp(min=clip)",
         DP_SGD,
     ),
     Mutation(

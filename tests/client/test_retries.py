@@ -332,7 +332,7 @@ def forks() -> Iterator[Forks]:
     noise = Study.parse_table(study_table(), where="tiny").spend(1).noise_multiplier
     before = f"""
 import builders, client.local, ledgers, opacus.accountants, opacus.grad_sample
-import privacy.dp_sgd, privacy.noisy_optimizer
+import privacy.dp_sgd, privacy.clipped_sums, privacy.noisy_optimizer
 privacy.dp_sgd.noise_multiplier = lambda *_, **__: {noise!r}
 """
     with Forks(before) as program:

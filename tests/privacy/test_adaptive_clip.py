@@ -15,7 +15,6 @@ from privacy.budget import Spend
 from privacy.dp_sgd import Adaptive, DpSgd
 from privacy.ledger import Receipt
 from privacy.mechanism import Training
-from privacy.noisy_optimizer import patient_norms
 from privacy.randomness import stream
 
 STUDY = "a" * 64
@@ -142,18 +141,6 @@ def test_gradients_are_cut_to_the_clip_of_their_step_and_noise_follows_it():
 
 def test_without_adaptive_nothing_is_remembered():
     assert DpSgd(epsilon=1).fit(head(), patients(3), training(1.0, steps=2, declared=3)) == {}
-
-
-@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")
-def test_norms_are_over_all_parameters():
-    from opacus.grad_sample import GradSampleModule
-
-    made = nn.Linear(2, 1)
-    model = GradSampleModule(made, loss_reduction="mean")
-    losses(model, [torch.tensor([3.0, 4.0]), torch.tensor([0.0, 0.0])]).mean().backward()
-    expected = torch.tensor([math.sqrt(26), 1.0])
-    torch.testing.assert_close(patient_norms(made), expected)
-    model.to_standard_module()
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from privacy import clipped_sums
 from privacy.budget import Spend
 from privacy.dp_sgd import DpSgd
 from privacy.ledger import Receipt
 from privacy.mechanism import Learner, Mechanism, Training
-from privacy.noisy_optimizer import NoisyOptimizer
 from privacy.off import Off
 from privacy.proximal import held
 from privacy.randomness import stream
@@ -115,25 +115,24 @@ def test_adam_stays_near_the_start_however_strong_it_is(mechanism, noise):
 
 
 def test_no_patients_gradient_and_no_clip_knows_of_it(monkeypatch):
-    """The per-patient gradients, and the sums that are clipped, noised and released."""
+    """The norms of patients' gradients, and the sums that are clipped, noised and released."""
     found: list[list[tuple[Tensor, Tensor]]] = []
-    clip = NoisyOptimizer.clip_and_accumulate
+    clip = clipped_sums.clipped_sum
 
-    def watched(self):
-        before = [vars(value)["grad_sample"].clone() for value in self.params]
-        clip(self)
-        found[-1] += [(b, value.summed_grad.clone()) for b, value in
-                      zip(before, self.params, strict=True)]  # fmt: skip
+    def watched(model, *given, **more):
+        norms = clip(model, *given, **more)
+        found[-1] += [(norms, value.grad.clone()) for value in model.trained]
+        return norms
 
-    monkeypatch.setattr(NoisyOptimizer, "clip_and_accumulate", watched)
+    monkeypatch.setattr(clipped_sums, "clipped_sum", watched)
     mechanism, noise = MECHANISMS["dp-sgd"]
     frozen = partial(torch.optim.SGD, lr=0.0)  # all steps at the same weights
     for mu in (0, 50.0):
         found.append([])
         fitted(mechanism, noise, _moved(held(frozen, mu=mu)))
     assert len(found[0]) == len(found[1]) == 2 * STEPS
-    for (sample, total), (other_sample, other_total) in zip(*found, strict=True):
-        torch.testing.assert_close(sample, other_sample, rtol=0, atol=0)
+    for (norms, total), (other_norms, other_total) in zip(*found, strict=True):
+        torch.testing.assert_close(norms, other_norms, rtol=0, atol=0)
         torch.testing.assert_close(total, other_total, rtol=0, atol=0)
 
 
