@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.verbs import DataFolder, EngineName, JsonFile, fail, write_json
+from experiments.verbs import DataFolder, EngineName, JsonFile, fail, in_one_line, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,10 +59,8 @@ def compare(  # noqa: PLR0917 - typer passes them by name
     from experiments.compare.run import How
 
     console = Console()
-    try:
+    with in_one_line():
         found = Grid.read(grid, data=data)
-    except ValueError as error:
-        fail(str(error))
     if dry_run:
         shelf = Shelf(home, found.name)
         done = {cell.digest for cell in found.cells if shelf.done(cell.digest) is not None}

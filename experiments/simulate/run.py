@@ -125,7 +125,10 @@ def simulate(
     run = run or f"{name}-{stamp}-{secrets.token_hex(2)}"
     home = home.resolve()
     places = Places(study_file.resolve(), data.resolve(), home, home / "runs" / run)
-    places = simulation.with_names(places)
+    try:
+        places = simulation.with_names(places)
+    except SiteError as error:
+        raise SimulationFailed(str(error)) from None
     study = Study.read(places.study)
     baselines.without_privacy(study, simulation.baseline)  # refused now or after all rounds
     this = Simulated(study, simulation, places, engine, screen, keep_baselines)

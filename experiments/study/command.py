@@ -35,11 +35,12 @@ def plan(study: StudyFile, json: JsonFile = None) -> None:
     """Print noise and epsilon after every round, from public numbers only."""
     from rich.console import Console
 
+    from client.drawn import before
     from experiments.study.plan import plan_of, plan_table
-    from tasks.study import Study
 
     with in_one_line():
-        made = plan_of(Study.read(study))
+        asked, waits = before(study)
+        made = plan_of(asked, waits=waits)
     Console().print(plan_table(made))
     write_json(json, made)
 
