@@ -134,7 +134,9 @@ def prepared(
         SiteError: The site refuses the study or cannot prepare it.
     """
     simulation = Simulation.read(study_file)
-    before(study_file)  # a mistake is told before records are read
+    asked, _ = before(study_file)  # a mistake is told before records are read
+    if asked.start is not None:
+        raise ValueError(f"{study_file}: an audit starts from nothing; take the table [start] away")
     names = simulation.names_of_sites(data.resolve())
     if site is not None and site not in names:
         raise NoSuchSite(f"{study_file} has no site {site!r}; its sites are {', '.join(names)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.verbs import JsonFile, StudyFile, fail, in_one_line, write_json
+from experiments.verbs import JsonFile, StartFile, StudyFile, fail, in_one_line, write_json
 
 if TYPE_CHECKING:
     from server.deployment.config import ServerConfig
@@ -56,6 +56,7 @@ def run(  # noqa: PLR0917 - typer passes them by name
         float,
         typer.Option(min=0.01, help="Minutes to wait for them; then enough must do, or it stops."),
     ] = 10.0,
+    start: StartFile = None,
     again: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option("--again", help="Also where this very study was launched before.")
     ] = False,
@@ -68,10 +69,12 @@ def run(  # noqa: PLR0917 - typer passes them by name
     from experiments.study.run import begin
     from server.deployment import runs
     from server.deployment.sites import read_sites
+    from server.start import give
     from tasks.study import Study
 
     with _opened(superlink) as config:
         asked = Study.read(study)
+        earlier = give(asked, start)
         same = [folder for folder in runs.runs(config)
                 if runs.read_launch(folder).digest == asked.digest]  # fmt: skip
         if same and not again:
@@ -83,7 +86,8 @@ def run(  # noqa: PLR0917 - typer passes them by name
         wanted = sites or len(read_sites(config.at(config.sites)))
         if not wanted:
             fail("nobody is enrolled; fedward server enrol lets a site in")
-        folder, number = begin(config, asked, sites=wanted, wait=max(1, round(wait * 60)))
+        seconds = max(1, round(wait * 60))
+        folder, number = begin(config, asked, sites=wanted, wait=seconds, start=earlier)
         typer.echo(f"{asked.name} {asked.digest}")
         typer.echo(f"run {folder.name}, in {folder}")
         if not detach:
