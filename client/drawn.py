@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import tomli_w
 from pydantic import Field
 
 from privacy.spec import Spec, read_toml
@@ -63,9 +62,15 @@ class Drawn(Spec):
         return tuple(ranked[: self.most])
 
 
+def waits(table: Mapping[str, Any]) -> bool:
+    """Whether the task of a study file waits for its names."""
+    task = table.get("task")
+    return isinstance(task, dict) and task.get("kind") == TermCoding.kind and NAMES not in task
+
+
 def before(study_file: Path) -> tuple[Study, bool]:
     """A study file as it stands, and whether its task waits for its names: it then asks for one
-    that nobody has.
+    that nobody has, and its digest is nobody's. What it costs is the same with any names.
 
     Raises:
         ValueError: It does not fit.
@@ -73,19 +78,16 @@ def before(study_file: Path) -> tuple[Study, bool]:
     table = read_toml(study_file)
     for of_others in (SIMULATION, COMPARE):
         table.pop(of_others, None)
-    task = table.get("task")
-    if not isinstance(task, dict):
-        task = {}
-    waits = task.get("kind") == TermCoding.kind and NAMES not in task
-    if waits:
-        table["task"] = task | {NAMES: ["-"]}
-    return Study.parse_table(table, where=str(study_file)), waits
+    waiting = waits(table)
+    if waiting:
+        table["task"] = table["task"] | {NAMES: ["-"]}
+    return Study.parse_table(table, where=str(study_file)), waiting
 
 
-def write_drawn(study_file: Path, names: Iterable[str], *, to: Path) -> Path:
-    """Writes the study file again, with the names that its task asks for."""
-    table = read_toml(study_file)
-    table["task"][NAMES] = list(names)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(tomli_w.dumps(table), "utf-8")
-    return to
+def named(table: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """A study file's table with the names that its task asks for, and without the rule that drew
+    them: it can be simulated again as it is.
+    """
+    simulation = {key: value for key, value in table[SIMULATION].items() if key != NAMES}
+    task = table["task"] | {NAMES: list(names)}
+    return {**table, "task": task, SIMULATION: simulation}

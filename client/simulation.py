@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from client.dealing import dealt
-from client.drawn import Drawn, before, write_drawn
+from client.drawn import Drawn, before, named, waits
 from client.partition import AnyPartition, Partition
 from client.policy import Policy
 from client.site import Site
@@ -36,6 +36,9 @@ from tasks.places import Places
 from tasks.study import SIMULATION, OptimizerSpec, Study
 from tasks.task import Task
 from tasks.term_coding import TermCoding
+
+Draws = dict[tuple[str | int, ...], tuple[str, ...]]
+"""Names by what they were drawn from: data, system, how many, sources."""
 
 
 class Cut(Spec):
@@ -137,22 +140,52 @@ class Simulation(Spec):
             SourceBroken: The records cannot be read.
             ValueError: Not so many are there, or the study has names and would draw others.
         """
-        study, waits = before(places.study)
-        if waits is (self.names is None):
-            raise ValueError(
-                f"{places.study}: list the names of its term-coding task, or have simulation.names "
-                "draw them; one of the two"
-            )
-        if self.names is None or not isinstance(study.task, TermCoding):
+        before(places.study)  # a mistake is told before records are read
+        table = read_toml(places.study)
+        found = self.named(table, data=places.data, where=str(places.study))
+        if found == table:
             return places
+        path = places.run / "study.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(tomli_w.dumps(found), "utf-8")
+        return replace(places, study=path)
+
+    def named(
+        self, table: dict[str, Any], *, data: Path, where: str, drawn: Draws | None = None
+    ) -> dict[str, Any]:
+        """The table of a study file, with names where its task waits for them (`client.drawn`).
+
+        Args:
+            table: With the `[simulation]` that this is.
+            data: Where the relative paths of its source start.
+            where: Stands in front of a complaint.
+            drawn: Keeps what was drawn, so that the same names are drawn once.
+
+        Raises:
+            SourceBroken: The records cannot be read.
+            ValueError: Not so many are there, or the study has names and would draw others.
+        """
+        if waits(table) is (self.names is None):
+            raise ValueError(
+                f"{where}: list the names of its term-coding task, or have simulation.names draw "
+                "them; one of the two"
+            )
+        if self.names is None:
+            return table
+        task = {key: value for key, value in table["task"].items() if key != "kind"}
+        system = TermCoding.parse_table(task | {"names": ["-"]}, where=f"{where}: task").system
         sources = [site.source for site in self.sites] if self.source is None else [self.source]
-        patients = (
-            patient
-            for source in sources
-            for patient in source.patients(root=places.data, attrition=Attrition())
-        )
-        names = self.names.names(patients, system=study.task.system)
-        return replace(places, study=write_drawn(places.study, names, to=places.run / "study.toml"))
+        of = [f"{source.kind}/{source.content_hash()}" for source in sources]
+        rule: tuple[str | int, ...] = (str(data.resolve()), system, self.names.most, *of)
+        drawn = {} if drawn is None else drawn
+        if rule not in drawn:
+            patients = (
+                patient
+                for source in sources
+                for patient in source.patients(root=data, attrition=Attrition())
+            )
+            drawn[rule] = self.names.names(patients, system=system)
+        return named(table, drawn[rule])
 
     def names_of_sites(self, data: Path) -> tuple[str, ...]:
         """The name of every site, in order; of a partition without reading anything.

@@ -77,7 +77,8 @@ def without_privacy(study: Study, recipe: Recipe | None) -> Study:
     Raises:
         ValueError: The recipe's head would read texts that nobody has embedded.
     """
-    changed: dict[str, object] = {"privacy": Off(), "strategy": FedAvgSpec()}
+    # Nor does it start from an earlier study's weights: those have seen all sites.
+    changed: dict[str, object] = {"privacy": Off(), "strategy": FedAvgSpec(), "start": None}
     if recipe is not None:
         changed |= {
             "rounds": recipe.rounds,

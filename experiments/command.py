@@ -14,7 +14,15 @@ from experiments.diagnose.command import diagnose
 from experiments.extending.command import check, kinds
 from experiments.site.command import app as site_app
 from experiments.study.command import app as study_app
-from experiments.verbs import DataFolder, EngineName, JsonFile, StudyFile, fail, write_json
+from experiments.verbs import (
+    DataFolder,
+    EngineName,
+    JsonFile,
+    StartFile,
+    StudyFile,
+    fail,
+    write_json,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,6 +63,7 @@ def simulate(  # noqa: PLR0917 - typer passes them by name
         int | None,
         typer.Option(help="Deal all patients into a stratified split with this seed.", min=0),
     ] = None,
+    start: StartFile = None,
     json: JsonFile = None,
 ) -> None:
     """Run a whole federation on this machine, from a study file's [simulation] table."""
@@ -74,6 +83,7 @@ def simulate(  # noqa: PLR0917 - typer passes them by name
             screen=screen,
             with_baselines=baselines,
             split_seed=split_seed,
+            start=start,
         )
     except (ValueError, SimulationFailed) as error:
         screen.close()

@@ -23,6 +23,12 @@ StudyFile = Annotated[
 DataFolder = Annotated[
     Path, typer.Option(help="Folder that relative paths of the study's source start from.")
 ]
+StartFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--start", help="Weights of an earlier study, where the study has a table [start]."
+    ),
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result here.")]
 
 

@@ -120,7 +120,11 @@ def save_weights(path: Path, weights: Weights) -> None:
 
 def load_weights(path: Path) -> Weights:
     """Reads weights, of their own file or of a checkpoint."""
-    found = load_file(path)
+    return weights_in(load_file(path))
+
+
+def weights_in(found: Mapping[str, NDArray[Any]]) -> Weights:
+    """The weights among the arrays of such a file."""
     inside = {name for name in found if name.startswith(WEIGHTS)}
     # In order of name: the library gives them in any.
     return {name.removeprefix(WEIGHTS): found[name] for name in sorted(inside or found)}

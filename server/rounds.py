@@ -42,6 +42,7 @@ from server.journal import Journal
 from server.outbox import Outbox
 from server.report import Cost, report
 from server.roster import Patience, Roster
+from server.start import StartBroken, initial
 from tasks import tallies
 from tasks.heads.head import Weights
 from tasks.plausible import implausible
@@ -100,6 +101,7 @@ class Rounds:
         Raises:
             TooFewSites: Too few sites took part, or remained.
             CheckpointBroken: The study cannot go on from where it was.
+            StartBroken: The weights that it starts from are missing.
             StrategyBroken: Its strategy cannot be used.
         """
         try:
@@ -111,7 +113,7 @@ class Rounds:
             for hello in self._roster.sites.values():
                 self._admitted(hello)
             weights = self._rounds(weights, before)
-        except (TooFewSites, CheckpointBroken, strategies.StrategyBroken) as error:
+        except (TooFewSites, CheckpointBroken, StartBroken, strategies.StrategyBroken) as error:
             self._end(str(error))
             raise
         except (KeyboardInterrupt, SystemExit):
@@ -136,6 +138,7 @@ class Rounds:
     def _begin(self) -> tuple[Weights, Cost]:
         """Finds out where the study stands and who takes part; the weights and their round."""
         last = latest_checkpoint(self.folder, study=self.study.digest)
+        weights = initial(self.study, self.folder) if last is None else last.weights
         state = State(study=self.study.digest, round=0) if last is None else last.state
         self._charges = {site: dict(of) for site, of in state.charges.items()}
         self._receipts = dict(state.receipts)
@@ -159,7 +162,7 @@ class Rounds:
         self._roster.gather()
         began = time.monotonic() - state.seconds
         cost = Cost(state.round, began, state.bytes_down, state.bytes_up)
-        return (self.study.initial() if last is None else last.weights), cost
+        return weights, cost
 
     def _rounds(self, weights: Weights, before: Cost) -> Weights:
         for number in range(before.number + 1, self.study.rounds + 1):

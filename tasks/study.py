@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, ValidationError, model_validator
@@ -19,9 +19,11 @@ from privacy.release import Contract
 from privacy.spec import Spec, one_line, read_toml
 from tasks import noised, tallies
 from tasks.bags import BagSpec
+from tasks.heads.head import Weights, shapes_of
 from tasks.heads.kinds import AnyHead
 from tasks.kinds import AnyTask
 from tasks.rollup import rollups
+from tasks.start import Start
 from tasks.strategy import AnyStrategy, FedAvgSpec
 
 SIMULATION = "simulation"
@@ -86,6 +88,7 @@ class Study(Spec):
         chunker: How notes are cut.
         bag: How large a patient's bag may grow.
         head: What is trained.
+        start: Weights of an earlier study that it is trained on from.
         optimizer: How its steps are taken.
         privacy: How its privacy is kept.
         strategy: How updates become one.
@@ -102,6 +105,7 @@ class Study(Spec):
     chunker: Chunker = Chunker()
     bag: BagSpec = BagSpec()
     head: AnyHead
+    start: Start | None = None
     optimizer: OptimizerSpec = OptimizerSpec()
     privacy: AnyMechanism
     strategy: AnyStrategy = FedAvgSpec()
@@ -123,6 +127,9 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
+        broken = None if self.start is None else self.start.broken(self.head)
+        if broken is not None:
+            raise ValueError(broken)
         head, privacy = self.head.kind, self.privacy.kind
         if not self.head.by_sums:
             if not self.privacy.by_steps:
@@ -212,12 +219,26 @@ class Study(Spec):
         """What every round costs, first to last."""
         return tuple(self.spend(number) for number in range(1, self.rounds + 1))
 
-    def initial(self) -> dict[str, Any]:
-        """The weights that round 1 starts from."""
+    def initial(self, earlier: Weights | None = None) -> Weights:
+        """The weights that round 1 starts from.
+
+        Args:
+            earlier: Those of the earlier study that `start` names, where the study has it.
+
+        Raises:
+            ValueError: They are missing, or are not what the study can start from.
+        """
         generator = torch.Generator().manual_seed(self.seed)
-        return self.head.initial(
-            dim=self.encoder.dim, outputs=len(self.outputs), generator=generator
-        )
+        dim, outputs = self.encoder.dim, len(self.outputs)
+        own = self.head.initial(dim=dim, outputs=outputs, generator=generator)
+        if self.start is None:
+            return own
+        if earlier is None:
+            raise ValueError(
+                f"the study {self.name} starts from weights of an earlier one, SHA-256 "
+                f"{self.start.weights_sha256}, which are not here"
+            )
+        return self.start.weights(earlier, own, of=self.head, dim=dim, outputs=outputs)
 
     def contract(self) -> Contract:
         """What this study's messages must look like."""
@@ -225,11 +246,7 @@ class Study(Spec):
             head = self.head.build(dim=self.encoder.dim, outputs=len(self.outputs))
         return Contract(
             study=self.digest,
-            parameters={
-                name: tuple(value.shape)
-                for name, value in head.named_parameters()
-                if value.requires_grad
-            },
+            parameters=shapes_of(head),
             tallies=tallies.shapes(
                 len(self.outputs),
                 exclusive=self.task.exclusive,

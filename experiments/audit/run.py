@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client import cohort, local
+from client.drawn import before
 from client.local import Bags
 from client.simulation import Simulation
 from client.site import Site
@@ -132,13 +133,18 @@ def prepared(
         NoSuchSite: It has no such site.
         SiteError: The site refuses the study or cannot prepare it.
     """
-    study, simulation = Study.read(study_file), Simulation.read(study_file)
+    simulation = Simulation.read(study_file)
+    asked, _ = before(study_file)  # a mistake is told before records are read
+    if asked.start is not None:
+        raise ValueError(f"{study_file}: an audit starts from nothing; take the table [start] away")
     names = simulation.names_of_sites(data.resolve())
     if site is not None and site not in names:
         raise NoSuchSite(f"{study_file} has no site {site!r}; its sites are {', '.join(names)}")
     number = 0 if site is None else names.index(site)
     with tempfile.TemporaryDirectory(prefix="fedward-audit-") as folder:
         places = Places(study_file.resolve(), data.resolve(), home.resolve(), Path(folder))
+        places = simulation.with_names(places)
+        study = Study.read(places.study)
         made = Site.read(simulation.make(number, places))
         made.policy.admit(study, declared_patients=made.declared_patients)
         cohort.prepare(made, study, progress=progress)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.verbs import DataFolder, EngineName, JsonFile, fail, write_json
+from experiments.verbs import (
+    DataFolder,
+    EngineName,
+    JsonFile,
+    StartFile,
+    fail,
+    in_one_line,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +52,7 @@ def compare(  # noqa: PLR0917 - typer passes them by name
     dry_run: Annotated[  # noqa: FBT002
         bool, typer.Option("--dry-run", help="Check every cell, list them and run none.")
     ] = False,
+    start: StartFile = None,
     json: JsonFile = None,
 ) -> None:
     """Run a study in many variants: a grid of heads, encoders, epsilons, splits.
@@ -59,10 +68,8 @@ def compare(  # noqa: PLR0917 - typer passes them by name
     from experiments.compare.run import How
 
     console = Console()
-    try:
+    with in_one_line():
         found = Grid.read(grid, data=data)
-    except ValueError as error:
-        fail(str(error))
     if dry_run:
         shelf = Shelf(home, found.name)
         done = {cell.digest for cell in found.cells if shelf.done(cell.digest) is not None}
@@ -75,6 +82,7 @@ def compare(  # noqa: PLR0917 - typer passes them by name
         jobs=jobs,
         with_baselines=baselines,
         again=again,
+        start=start,
     )
     _run(console, found, how, json)
 
@@ -83,11 +91,12 @@ def _run(console: Console, grid: Grid, how: How, json: Path | None) -> None:
     from experiments.compare.display import Terminal
     from experiments.compare.run import GridBusy
     from experiments.compare.run import compare as run
+    from server.start import StartBroken
 
     screen = Terminal(console)
     try:
         summary = run(grid, how, screen)
-    except (GridBusy, OSError) as error:
+    except (GridBusy, OSError, StartBroken) as error:
         fail(str(error))
     except KeyboardInterrupt:
         screen.close()

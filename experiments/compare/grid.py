@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from client.simulation import Simulation
+from client.simulation import Draws, Simulation
 from experiments import baselines
 from privacy.spec import Spec, read_toml
 from tasks.study import COMPARE, SIMULATION, Study
@@ -190,13 +190,15 @@ class Grid:
 
     @classmethod
     def read(cls, path: Path, *, data: Path) -> Self:
-        """Reads a grid file and checks every cell, before anything is run.
+        """Reads a grid file and checks every cell, before anything is run. Names that a task
+        waits for are drawn, once for all cells that draw the same from the same records.
 
         Args:
             path: Of the grid file.
             data: Where the relative paths of its source start.
 
         Raises:
+            SourceBroken: The records that names are drawn from cannot be read.
             ValueError: In one line, what does not fit and in which cell.
         """
         table = read_toml(path)
@@ -208,11 +210,8 @@ class Grid:
             base = read_toml(path.parent / compare.base)
             base.pop(COMPARE, None)
             table = merged(base, table)
-        studies: dict[str, Study] = {}
-        cells = [
-            _cell(path, table, compare.axis, values, data=data, studies=studies)
-            for values in compare.combinations
-        ]
+        read = _Read(path, data)
+        cells = [_cell(table, compare.axis, values, read=read) for values in compare.combinations]
         if not cells:
             raise ValueError(f"{path}: {COMPARE}.leave_out leaves no cell")
         _distinct(path, cells)
@@ -246,27 +245,37 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Table:
     return found
 
 
-def _cell(
-    path: Path,
-    table: Table,
-    axes: tuple[Axis, ...],
-    values: tuple[Value, ...],
-    *,
-    data: Path,
-    studies: dict[str, Study],
-) -> Cell:
-    """One cell; `studies` are those read before, because drawing thousands of codes takes time."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the cells of a grid file share while they are read: to draw thousands of codes takes
+    time, and so does to read the records that names are drawn from.
+    """
+
+    path: Path
+    data: Path
+    studies: dict[str, Study] = field(default_factory=dict)
+    drawn: Draws = field(default_factory=dict)
+
+    def study(self, table: Table, where: str) -> Study:
+        plain = {key: value for key, value in table.items() if key != SIMULATION}
+        key = json.dumps(plain, sort_keys=True, default=str)
+        if key not in self.studies:
+            self.studies[key] = Study.parse_table(plain, where=where)
+        return self.studies[key]
+
+
+def _cell(table: Table, axes: tuple[Axis, ...], values: tuple[Value, ...], *, read: _Read) -> Cell:
     named = {axis.name: value.name for axis, value in zip(axes, values, strict=True)}
-    where = f"{path}: cell {', '.join(f'{name} {value}' for name, value in named.items())}"
+    where = f"{read.path}: cell {', '.join(f'{name} {value}' for name, value in named.items())}"
     for value in values:
         table = merged(table, value.set)
-    plain = {key: value for key, value in table.items() if key != SIMULATION}
-    key = json.dumps(plain, sort_keys=True, default=str)
-    study = studies.get(key) or studies.setdefault(key, Study.parse_table(plain, where=where))
     sites = table.get(SIMULATION)
     if not isinstance(sites, dict):
         raise ValueError(f"{where}: has no [{SIMULATION}] table, so it cannot be simulated")
     simulation = Simulation.parse_table(sites, where=f"{where}: {SIMULATION}")
+    table = simulation.named(table, data=read.data, where=where, drawn=read.drawn)
+    simulation = simulation.model_copy(update={"names": None})  # as the table now says
+    study = read.study(table, where)
     try:
         baselines.without_privacy(study, simulation.baseline)
     except ValueError as error:
@@ -274,7 +283,7 @@ def _cell(
     refused = _refused(study, simulation)
     if refused is not None:
         raise ValueError(f"{where}: no site would take part: {refused}")
-    digest = _hash(study, simulation, str(data.resolve()))
+    digest = _hash(study, simulation, str(read.data.resolve()))
     return Cell(values=named, table=table, study=study, simulation=simulation, digest=digest)
 
 

@@ -20,6 +20,7 @@ from experiments.compare.worker import Setting
 from experiments.simulate.result import Engine
 from privacy.files import locked
 from privacy.fingerprint import code_fingerprint
+from server.start import give
 
 LOG = logging.getLogger("fedward.compare")
 
@@ -46,6 +47,7 @@ class How:
         jobs: Processes at a time; None takes what the processor has room for.
         with_baselines: Whether to train each site alone and all pooled.
         again: Forgets what was run before.
+        start: File of the weights that cells start from, those that name some.
     """
 
     data: Path
@@ -54,6 +56,7 @@ class How:
     jobs: int | None = None
     with_baselines: bool = True
     again: bool = False
+    start: Path | None = None
 
 
 def compare(grid: Grid, how: How, screen: Screen) -> Summary:
@@ -61,7 +64,9 @@ def compare(grid: Grid, how: How, screen: Screen) -> Summary:
 
     Raises:
         GridBusy: Another process runs it.
+        StartBroken: A cell does not start from the file that was given.
     """
+    _check_start(grid, how.start)
     how = replace(how, home=how.home.resolve(), data=how.data.resolve())
     shelf = Shelf(how.home, grid.name)
     try:
@@ -69,6 +74,17 @@ def compare(grid: Grid, how: How, screen: Screen) -> Summary:
             return _compare(grid, how, shelf, screen)
     except TimeoutError:
         raise GridBusy(f"another process runs {grid.name} in {how.home}") from None
+
+
+def _check_start(grid: Grid, start: Path | None) -> None:
+    """Raises StartBroken where a cell starts from another file, or none does and one is given."""
+    starting = {
+        (of.start.canonical(), of.head.kind, of.head.canonical(), of.outputs): of
+        for of in (cell.study for cell in grid.cells)
+        if of.start is not None
+    }
+    for study in starting.values() or [grid.cells[0].study]:
+        give(study, start)
 
 
 def jobs_for(grid: Grid, asked: int | None) -> int:
@@ -102,6 +118,7 @@ def _compare(grid: Grid, how: How, shelf: Shelf, screen: Screen) -> Summary:
                 with_baselines=how.with_baselines,
                 threads=_threads(grid),
                 under=run.id,
+                start=how.start,
             ),
             jobs,
             screen,

@@ -36,6 +36,7 @@ class Setting:
         with_baselines: As there.
         threads: CPU threads of each process.
         under: MLflow's id of the grid's run; None where MLflow could not be asked.
+        start: See `experiments.compare.run.How`.
     """
 
     home: Path
@@ -45,6 +46,7 @@ class Setting:
     with_baselines: bool
     threads: int
     under: str | None
+    start: Path | None = None
 
     @property
     def mlflow(self) -> dict[str, Any]:
@@ -118,6 +120,7 @@ def run_cell(setting: Setting, job: Job, screen: Teller) -> None:
     from experiments.compare.kept import Done, Shelf
     from experiments.simulate.run import simulate
     from privacy.fingerprint import code_fingerprint
+    from privacy.spec import read_toml
 
     shelf = Shelf(setting.home, setting.name)
     run = shelf.run(job.digest)
@@ -133,6 +136,7 @@ def run_cell(setting: Setting, job: Job, screen: Teller) -> None:
         with_baselines=setting.with_baselines,
         run=run,
         keep_baselines=shelf.baselines,
+        start=setting.start if "start" in read_toml(shelf.study(job.digest)) else None,
     )
     _concluded(setting, folder, result)
     # A grid is as many runs as it has cells, and the weights of every round would fill a disk.

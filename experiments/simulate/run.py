@@ -23,6 +23,7 @@ from experiments.simulate.result import Engine, Final, Result, RoundResult, Site
 from privacy.errors import SiteError
 from server.checkpoint import load_weights
 from server.journal import Follower
+from server.start import give, keep
 from tasks.metrics import Metrics
 from tasks.places import Places
 from tasks.study import Study
@@ -96,6 +97,7 @@ def simulate(
     split_seed: int | None = None,
     run: str | None = None,
     keep_baselines: Path | None = None,
+    start: Path | None = None,
 ) -> Result:
     """Runs a study file's simulation from nothing to the result.
 
@@ -110,6 +112,8 @@ def simulate(
             says of splits.
         run: Names the run's folder below `runs`; by default the study and the time do.
         keep_baselines: Folder in which baselines are kept, and found, between runs.
+        start: File of the weights that the study starts from, where it names some. Baselines start
+            from nothing: these weights have seen other sites.
 
     Raises:
         ValueError: The study file does not fit.
@@ -125,11 +129,17 @@ def simulate(
     run = run or f"{name}-{stamp}-{secrets.token_hex(2)}"
     home = home.resolve()
     places = Places(study_file.resolve(), data.resolve(), home, home / "runs" / run)
-    places = simulation.with_names(places)
+    try:
+        places = simulation.with_names(places)
+    except SiteError as error:
+        raise SimulationFailed(str(error)) from None
     study = Study.read(places.study)
     baselines.without_privacy(study, simulation.baseline)  # refused now or after all rounds
+    earlier = give(study, start)
     this = Simulated(study, simulation, places, engine, screen, keep_baselines)
     _prepare(this)
+    places.run.mkdir(parents=True, exist_ok=True)
+    keep(places.run, earlier)
     _run(this)
     result = _result(this, began, with_baselines=with_baselines)
     screen.result(result, places)

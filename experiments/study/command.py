@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.verbs import JsonFile, StudyFile, fail, in_one_line, write_json
+from experiments.verbs import JsonFile, StartFile, StudyFile, fail, in_one_line, write_json
 
 if TYPE_CHECKING:
     from server.deployment.config import ServerConfig
@@ -35,11 +35,12 @@ def plan(study: StudyFile, json: JsonFile = None) -> None:
     """Print noise and epsilon after every round, from public numbers only."""
     from rich.console import Console
 
+    from client.drawn import before
     from experiments.study.plan import plan_of, plan_table
-    from tasks.study import Study
 
     with in_one_line():
-        made = plan_of(Study.read(study))
+        asked, waits = before(study)
+        made = plan_of(asked, waits=waits)
     Console().print(plan_table(made))
     write_json(json, made)
 
@@ -55,6 +56,7 @@ def run(  # noqa: PLR0917 - typer passes them by name
         float,
         typer.Option(min=0.01, help="Minutes to wait for them; then enough must do, or it stops."),
     ] = 10.0,
+    start: StartFile = None,
     again: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option("--again", help="Also where this very study was launched before.")
     ] = False,
@@ -67,10 +69,12 @@ def run(  # noqa: PLR0917 - typer passes them by name
     from experiments.study.run import begin
     from server.deployment import runs
     from server.deployment.sites import read_sites
+    from server.start import give
     from tasks.study import Study
 
     with _opened(superlink) as config:
         asked = Study.read(study)
+        earlier = give(asked, start)
         same = [folder for folder in runs.runs(config)
                 if runs.read_launch(folder).digest == asked.digest]  # fmt: skip
         if same and not again:
@@ -82,7 +86,8 @@ def run(  # noqa: PLR0917 - typer passes them by name
         wanted = sites or len(read_sites(config.at(config.sites)))
         if not wanted:
             fail("nobody is enrolled; fedward server enrol lets a site in")
-        folder, number = begin(config, asked, sites=wanted, wait=max(1, round(wait * 60)))
+        seconds = max(1, round(wait * 60))
+        folder, number = begin(config, asked, sites=wanted, wait=seconds, start=earlier)
         typer.echo(f"{asked.name} {asked.digest}")
         typer.echo(f"run {folder.name}, in {folder}")
         if not detach:

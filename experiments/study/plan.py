@@ -11,14 +11,20 @@ from server.journal import finite
 from tasks.study import Study
 
 
-def plan_of(study: Study) -> dict[str, Any]:
-    """What each site spends in each round, as JSON values; epsilon None where privacy is off."""
+def plan_of(study: Study, *, waits: bool = False) -> dict[str, Any]:
+    """What each site spends in each round, as JSON values; epsilon None where privacy is off.
+
+    Args:
+        study: What is planned.
+        waits: Whether its names are drawn when it is simulated (`client.drawn`): it then has no
+            digest yet. What it costs does not depend on them.
+    """
     promise = study.privacy.promise
     spends = study.spends()
     delta = promise.delta if promise else 1e-5
     return {
         "study": study.name,
-        "digest": study.digest,
+        "digest": None if waits else study.digest,
         "mechanism": study.privacy.kind,
         "delta": promise.delta if promise else None,
         "noise_multiplier": spends[0].noise_multiplier,
@@ -46,4 +52,6 @@ def plan_table(plan: dict[str, Any]) -> Table:
     for row in plan["rounds"]:
         epsilon = row["epsilon"]
         table.add_row(str(row["number"]), "no bound" if epsilon is None else f"{epsilon:.3f}")
+    if plan["digest"] is None:
+        table.caption = "the same whichever names are drawn; the digest comes with them"
     return table

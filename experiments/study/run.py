@@ -96,14 +96,20 @@ class Outcome(Spec):
 
 
 def begin(
-    config: ServerConfig, study: Study, *, sites: int, wait: int, again: int = 15
+    config: ServerConfig,
+    study: Study,
+    *,
+    sites: int,
+    wait: int,
+    again: int = 15,
+    start: bytes | None = None,
 ) -> tuple[Path, int]:
-    """Launches a new run; its folder and Flower's number of it.
+    """Launches a new run (`server.deployment.runs.launch`); its folder and Flower's number of it.
 
     Raises:
         ControlFailed: The SuperLink does not take it; then nothing was launched.
     """
-    folder = runs.launch(config, study, sites=sites, wait=wait, again=again)
+    folder = runs.launch(config, study, sites=sites, wait=wait, again=again, start=start)
     try:
         return folder, runs.start(config, folder)
     except ControlFailed:

@@ -18,6 +18,7 @@ from server.deployment.config import ServerConfig
 from server.deployment.control import ControlFailed
 from server.journal import FILE as JOURNAL
 from server.journal import Follower
+from server.start import keep
 from tasks.study import Study
 
 LAUNCH, STUDY, LOCK, STOPPED = "launch.json", "study.json", "run.lock", "stopped"
@@ -75,13 +76,31 @@ class Progress(Spec):
     reason: str | None
 
 
-def launch(config: ServerConfig, study: Study, *, sites: int, wait: int, again: int) -> Path:
-    """Makes the folder of a new run; nothing is asked of anybody yet."""
+def launch(
+    config: ServerConfig,
+    study: Study,
+    *,
+    sites: int,
+    wait: int,
+    again: int,
+    start: bytes | None = None,
+) -> Path:
+    """Makes the folder of a new run; nothing is asked of anybody yet.
+
+    Args:
+        config: The coordinator's.
+        study: To be run.
+        sites: See `Launch`.
+        wait: See `Launch`.
+        again: See `Launch`.
+        start: Of `server.start.give`.
+    """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     folder = config.at(config.runs) / f"{study.name}-{stamp}-{secrets.token_hex(2)}"
     folder.mkdir(mode=0o700, parents=True)
     made = Launch(study=study.name, digest=study.digest, sites=sites, wait=wait, again=again)
     write_new(folder / STUDY, study.canonical().encode())
+    keep(folder, start)
     write_new(folder / LAUNCH, made.model_dump_json().encode())
     return folder
 

@@ -9,7 +9,16 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from tasks.heads.head import Head, HeadSpec, Number, fitting, mean_chunk
+from tasks.heads.head import (
+    Head,
+    HeadSpec,
+    Line,
+    Number,
+    Weights,
+    fitting,
+    mean_chunk,
+    plain,
+)
 from tasks.heads.questions import Questions
 
 
@@ -103,6 +112,22 @@ class CodeQuery(HeadSpec):
     def reads_terms(self) -> bool:
         """See `HeadSpec.reads_terms`."""
         return self.terms != "none"
+
+    @property
+    def takes_line(self) -> bool:
+        """See `HeadSpec.takes_line`."""
+        return self.residual and self.residual_scale != 0
+
+    def on_line(self, line: Line, own: Weights) -> Weights:
+        """See `HeadSpec.on_line`: its own start's logits and the map's, added up; the map's slope
+        in the residual, its intercept with the biases.
+        """
+        slope, intercept = line
+        bias = own["bias.weight"] + plain(intercept / self.bias_scale)[:, None]
+        return own | {
+            "residual.weight": plain(slope.T / self.residual_scale),
+            "bias.weight": bias,
+        }
 
     def build(self, *, dim: int, outputs: int, questions: Questions | None = None) -> Head:
         """See `HeadSpec.build`."""

@@ -19,6 +19,11 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 Weights = dict[str, NDArray[np.float32]]
 
+Shapes = dict[str, tuple[int, ...]]
+
+Line = tuple[Float[Tensor, "D L"], Float[Tensor, " L"]]
+"""A linear map and an intercept, float64."""
+
 
 class Head(nn.Module):
     """Scores each output for each stay.
@@ -59,9 +64,11 @@ class HeadSpec(Kind):
     Attributes:
         by_sums: Whether it builds a `SummedHead`. Such a study has one round with one step at
             sampling rate 1, a mechanism that sums and a strategy that averages.
+        is_line: Whether its logits are a linear map of the stay's mean vector, which `line` gives.
     """
 
     by_sums: ClassVar[bool] = False
+    is_line: ClassVar[bool] = False
 
     @property
     def reads_terms(self) -> bool:
@@ -69,6 +76,24 @@ class HeadSpec(Kind):
         does, they are not embedded.
         """
         return False
+
+    @property
+    def takes_line(self) -> bool:
+        """Whether it can start from such a map (`on_line`)."""
+        return False
+
+    def line(self, weights: Weights) -> Line:
+        """The linear map and intercept of the logits that trained weights give."""
+        raise NotImplementedError(f"{self.kind} is no linear map of the mean vector")
+
+    def on_line(self, line: Line, own: Weights) -> Weights:
+        """The weights with which the head starts from such a map.
+
+        Args:
+            line: Of logits.
+            own: What it starts from otherwise; not changed.
+        """
+        raise NotImplementedError(f"{self.kind} does not start from a linear map")
 
     @abstractmethod
     def build(self, *, dim: int, outputs: int, questions: Questions | None = None) -> Head:
@@ -119,6 +144,13 @@ def weights_of(head: nn.Module) -> Weights:
     }
 
 
+def shapes_of(head: nn.Module) -> Shapes:
+    """The shapes of a head's trained weights by name."""
+    return {
+        name: tuple(value.shape) for name, value in head.named_parameters() if value.requires_grad
+    }
+
+
 def set_weights(head: nn.Module, weights: Weights) -> None:
     """Copies weights into a head.
 
@@ -133,6 +165,11 @@ def set_weights(head: nn.Module, weights: Weights) -> None:
             if tuple(value.shape) != weights[name].shape:
                 raise ValueError(f"{name} has shape {tuple(value.shape)}")
             value.copy_(torch.from_numpy(weights[name]))
+
+
+def plain(value: Tensor) -> NDArray[np.float32]:
+    """A copy as weights are kept."""
+    return value.detach().cpu().numpy().astype(np.float32, order="C", copy=True)
 
 
 def normal_(value: Tensor, generator: torch.Generator, *, fan_in: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tasks.heads.head import Head, HeadSpec, Number, mean_chunk
+from tasks.heads.head import Head, HeadSpec, Line, Number, Weights, mean_chunk, plain
 from tasks.heads.questions import Questions
 
 
@@ -45,8 +45,25 @@ class Linear(HeadSpec):
     """
 
     kind: ClassVar[str] = "linear"
+    is_line: ClassVar[bool] = True
     scale: Number = 1.0
     bias: Number = -3.0
+
+    @property
+    def takes_line(self) -> bool:
+        """See `HeadSpec.takes_line`."""
+        return self.scale != 0
+
+    def line(self, weights: Weights) -> Line:
+        """See `HeadSpec.line`."""
+        slope, intercept = (torch.from_numpy(weights[name]) for name in ("out.weight", "out.bias"))
+        return slope.double().T * self.scale, intercept.double()
+
+    def on_line(self, line: Line, own: Weights) -> Weights:
+        """See `HeadSpec.on_line`: the same logits for every stay."""
+        del own
+        slope, intercept = line
+        return {"out.weight": plain(slope.T / self.scale), "out.bias": plain(intercept)}
 
     def build(self, *, dim: int, outputs: int, questions: Questions | None = None) -> Head:
         """See `HeadSpec.build`; questions are not used."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from privacy.randomness import stream
-from tasks.heads.head import Head, HeadSpec, Number, mean_chunk
+from tasks.heads.head import Head, HeadSpec, Line, Number, Weights, mean_chunk, plain
 from tasks.heads.questions import Questions
 
 
@@ -67,6 +67,18 @@ class RandomFeatures(HeadSpec):
     scale: Number = 10.0
     bent_scale: Number = 10.0
     bias: Number = -3.0
+
+    @property
+    def takes_line(self) -> bool:
+        """See `HeadSpec.takes_line`."""
+        return self.scale != 0
+
+    def on_line(self, line: Line, own: Weights) -> Weights:
+        """See `HeadSpec.on_line`: the same logits for every stay, and none from the features."""
+        slope, intercept = line
+        weight = own["out.weight"].copy()
+        weight[:, : len(slope)] = plain(slope.T / self.scale)
+        return {"out.weight": weight, "out.bias": plain(intercept)}
 
     def build(self, *, dim: int, outputs: int, questions: Questions | None = None) -> Head:
         """See `HeadSpec.build`; questions are not used."""

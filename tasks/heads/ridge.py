@@ -14,17 +14,13 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from tasks.heads.head import HeadSpec, Number, SummedHead, Weights, mean_chunk
-from tasks.heads.linear import Linear
+from tasks.heads.head import HeadSpec, Line, Number, SummedHead, Weights, mean_chunk
 from tasks.heads.questions import Questions
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 # Where nobody was summed the intercept's own sum is zero, and any number divides it.
 _NOBODY = 1e-12
-
-Line = tuple[Float[Tensor, "D L"], Float[Tensor, " L"]]
-"""A linear map and an intercept, float64."""
 
 
 class RidgeHead(SummedHead):
@@ -103,6 +99,7 @@ class Ridge(HeadSpec):
 
     kind: ClassVar[str] = "ridge"
     by_sums: ClassVar[bool] = True
+    is_line: ClassVar[bool] = True
     constant: _Positive = 0.3
     ridge: _Positive = 1e-4
     caution: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.8
@@ -139,28 +136,10 @@ class Ridge(HeadSpec):
         return weights, intercept
 
     def line(self, weights: Weights) -> Line:
-        """The linear map and intercept of the logits (D, L) and (L,) that trained weights give."""
+        """See `HeadSpec.line`."""
         gram, cross = (torch.from_numpy(weights[name]) for name in ("gram", "cross"))
         slope, intercept = self.solve(gram, cross)
         return slope * self.scale, (intercept - self.middle) * self.scale
-
-    def start_of(self, weights: Weights, head: Linear) -> Weights:
-        """Weights that start a linear head where this one ended: the same logits for every stay.
-
-        Args:
-            weights: Trained weights of this head.
-            head: The linear head that is to learn on by steps.
-
-        Raises:
-            ValueError: The linear head multiplies its input by zero.
-        """
-        if head.scale == 0:
-            raise ValueError("a linear head of scale 0 sees nothing")
-        slope, intercept = self.line(weights)
-        return {
-            "out.weight": (slope.T / head.scale).float().contiguous().numpy(),
-            "out.bias": intercept.float().numpy(),
-        }
 
 
 def _noise(gram: Float[Tensor, "K K"]) -> float:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import tomli_w
 
-from client.drawn import Drawn, before, write_drawn
-from client.simulation import Simulation
+from client.drawn import Drawn, before, named
+from client.simulation import Draws, Simulation
 from privacy.spec import read_toml
 from tasks.places import Places
 from tasks.records import Code, Part, Patient, Stay
@@ -69,13 +70,51 @@ def written(folder: Path, **changed: object) -> Path:
     return path
 
 
-def test_the_runs_own_study_has_the_names(tmp_path):
+def drawing(**simulation: object) -> dict[str, object]:
+    """Names from the codes of the synthetic hospital's patients."""
+    task = {"kind": "term-coding", "system": "icd-10-cm"}
+    return {"task": task, "simulation": STUDY["simulation"] | simulation}
+
+
+def test_a_study_waits_for_its_names_until_it_has_them(tmp_path):
     path = written(tmp_path)
     study, waits = before(path)
     assert (study.name, waits) == ("terms", True)
-    to = write_drawn(path, ["Rash"], to=tmp_path / "runs" / "study.toml")
-    assert Study.read(to).outputs == ("Rash",)
-    assert read_toml(to)["simulation"] == STUDY["simulation"]
+    table = named(read_toml(path), ["Rash"])
+    assert table["task"] == STUDY["task"] | {"names": ["Rash"]}
+    assert table["simulation"] == without_names()
+    assert read_toml(path) == STUDY
+
+
+def test_the_runs_own_study_has_the_names_and_is_simulated_again_as_it_is(tmp_path):
+    path = written(tmp_path, **drawing())
+    places = Places(path, tmp_path, tmp_path, tmp_path / "run")
+    once = Simulation.read(path).with_names(places)
+    assert once.study == tmp_path / "run" / "study.toml"
+    names = Study.read(once.study).outputs
+    assert len(names) == 2
+    again = replace(once, run=tmp_path / "again")
+    assert Simulation.read(once.study).with_names(again) == again
+    wider = written(tmp_path, **drawing(names={"most": 3}))
+    more = Simulation.read(wider).with_names(replace(places, run=tmp_path / "more"))
+    assert Study.read(more.study).outputs[:2] == names
+
+
+def test_the_same_names_are_drawn_once(tmp_path, monkeypatch):
+    read = Simulation.read(written(tmp_path, **drawing()))
+    drawn: Draws = {}
+    table = drawing()
+    first = read.named(table, data=tmp_path, where="here", drawn=drawn)
+    monkeypatch.setattr(Drawn, "names", lambda *_, **__: pytest.fail("drawn again"))
+    assert read.named(table, data=tmp_path, where="here", drawn=drawn) == first
+    others = [
+        (read, table, tmp_path / "elsewhere"),
+        (read, table | {"task": table["task"] | {"system": "icd-9-cm"}}, tmp_path),
+        (read.model_copy(update={"names": Drawn(most=3)}), table, tmp_path),
+    ]
+    for simulation, asked, data in others:
+        with pytest.raises(pytest.fail.Exception, match="drawn again"):
+            simulation.named(asked, data=data, where="here", drawn=drawn)
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -106,4 +145,4 @@ def test_every_study_and_grid_that_comes_along_can_be_simulated(path: Path):
         pytest.skip("says only what differs from another study file")
     study, waits = before(path)
     assert study.name == path.stem
-    assert not waits
+    assert waits is (Simulation.read(path).names is not None)

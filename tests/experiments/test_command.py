@@ -90,6 +90,27 @@ def test_a_plan_shows_the_whole_cost_before_any_data(tmp_path, study_file):
     assert f"{found[-1]:.3f}" in result.stdout
 
 
+def test_a_plan_of_names_that_are_not_drawn_yet_costs_the_same_and_has_no_digest(
+    tmp_path, study_file
+):
+    def planned(**task: object) -> tuple[str, dict[str, object]]:
+        path = study_file(task={"kind": "term-coding"} | task)
+        result = CliRunner().invoke(
+            app, ["study", "plan", str(path), "--json", str(tmp_path / "plan.json")]
+        )
+        assert result.exit_code == 0, result.stderr
+        said = " ".join(result.stdout.split())
+        return said, json.loads((tmp_path / "plan.json").read_text())
+
+    said, waiting = planned()
+    plainly, listed = planned(names=["Rash", "Pyrexia"])
+    assert waiting.pop("digest") is None
+    assert len(str(listed.pop("digest"))) == 64
+    assert waiting == listed
+    assert "the same whichever names are drawn" in said
+    assert "drawn" not in plainly
+
+
 def test_a_plan_without_privacy_promises_nothing():
     plan = plan_of(Study.read(STUDIES / "codiesp-category.toml"))
     assert {row["epsilon"] for row in plan["rounds"]} == {None}

@@ -7,7 +7,7 @@ import math
 import re
 
 import pytest
-from builders import simulation_table
+from builders import policy_table, simulation_table
 from typer.testing import CliRunner
 
 from experiments.audit import run as running
@@ -128,3 +128,20 @@ def test_a_study_that_cannot_be_audited_is_one_line_and_exit_1(lab_audit, study_
     assert result.stderr.count("\n") == 1
     result, _ = lab_audit(tmp_path / "nowhere.toml")
     assert (result.exit_code, "no such file" in result.stderr) == (1, True)
+
+
+def test_names_are_drawn_before_an_audit(lab_audit, study_file, monkeypatch):
+    seen: list[tuple[str, ...]] = []
+
+    def look(this, *_, **__) -> AuditResult:
+        seen.append(this.study.outputs)
+        return outcome()
+
+    monkeypatch.setattr(running, "audit", look)
+    task = {"kind": "term-coding", "system": "icd-10-cm"}
+    policy = policy_table(tasks=["term-coding"])
+    simulation = simulation_table(names={"most": 3}, policy=policy)
+    result, _ = lab_audit(study_file(simulation, task=task))
+    assert result.exit_code == 0, result.stderr
+    assert [len(set(names)) for names in seen] == [3]
+    assert "-" not in seen[0]

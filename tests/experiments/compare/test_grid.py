@@ -13,13 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from client.drawn import Drawn
+from client.simulation import Simulation
 from experiments.command import app
 from experiments.compare.grid import Grid, merged
 from tasks.study import Study
 
 STUDIES = Path(__file__).parents[3] / "experiments" / "studies"
 OFF = {"privacy": {"kind": "off"}}  # most need no noise, and to find its size takes a second
-OPEN = policy_table(lifetime={"epsilon": float("inf")}, mechanisms=["dp-sgd", "off"])
+OPEN = policy_table(
+    lifetime={"epsilon": float("inf")},
+    mechanisms=["dp-sgd", "off"],
+    tasks=["icd-coding", "term-coding"],
+)
 HEADS = {
     "name": "head",
     "value": [{"name": "linear"}, {"name": "mlp", "set": {"head": {"kind": "mlp", "hidden": [4]}}}],
@@ -124,6 +130,42 @@ def test_partitions_of_the_same_records_are_cells_of_their_own_that_share_vector
     assert [cell.simulation.partition.kind for cell in cells] == ["iid", "dirichlet"]
     assert len({cell.digest for cell in cells}) == len({cell.unaided for cell in cells}) == 2
     assert len({cell.texts for cell in cells}) == 1
+
+
+def test_names_are_drawn_once_for_all_cells_that_draw_the_same(grid_file, tmp_path, monkeypatch):
+    asked: list[int] = []
+    draw = Drawn.names
+
+    def counted(self: Drawn, *given: Any, **keys: Any) -> tuple[str, ...]:
+        asked.append(self.most)
+        return draw(self, *given, **keys)
+
+    monkeypatch.setattr(Drawn, "names", counted)
+    most = {"name": "most", "value": [
+        {"name": str(number), "set": {"simulation": {"names": {"most": number}}}}
+        for number in (3, 5)
+    ]}  # fmt: skip
+    study = {"task": {"kind": "term-coding", "system": "icd-10-cm"}}
+    path = grid_file(HEADS, most, {"name": "seed", "seeds": [1, 2]}, study=study)
+    cells = Grid.read(path, data=tmp_path).cells
+    assert asked == [3, 5]
+    assert [len(cell.study.outputs) for cell in cells[:4]] == [3, 3, 5, 5]
+    assert len({cell.digest for cell in cells}) == 8
+    assert len({cell.texts for cell in cells}) == 2
+    own = tmp_path / "cell.toml"
+    own.write_text(tomli_w.dumps(cells[0].table), "utf-8")
+    assert Study.read(own) == cells[0].study
+    assert Simulation.read(own) == cells[0].simulation
+    # Listed, the same names are the same cell.
+    again = cells[0].table | {"compare": {"axis": [{"name": "seed", "seeds": [1]}]}}
+    own.write_text(tomli_w.dumps(again), "utf-8")
+    assert Grid.read(own, data=tmp_path).cells[0].digest == cells[0].digest
+
+
+def test_names_that_nobody_lists_or_draws_are_told_with_the_cell(grid_file, tmp_path):
+    path = grid_file(HEADS, study={"task": {"kind": "term-coding"}})
+    with pytest.raises(ValueError, match=r"cell head linear: list the names of its term-coding"):
+        Grid.read(path, data=tmp_path)
 
 
 def test_a_digest_is_of_study_sites_and_data(grid_file, tmp_path):

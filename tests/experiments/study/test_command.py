@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from client.setup import make_node_key
 from experiments.command import app
 from experiments.study.run import outcome
 from privacy.files import locked
+from server.checkpoint import save_weights
 from server.deployment import runs
 from server.deployment.config import ServerConfig
 from server.deployment.folder import make_folder
@@ -22,6 +24,7 @@ from server.deployment.runs import NoRun
 from server.deployment.sites import enrol
 from server.journal import Journal
 from server.outbox import Outbox
+from server.start import FILE, give
 from tasks.metrics import Metrics
 from tasks.study import Study
 
@@ -100,6 +103,23 @@ def test_a_run_is_found_by_its_first_letters_or_because_it_is_the_unfinished_one
         runs.find(config, "tiny-")
     with pytest.raises(NoRun, match="no study starts with 'tidy'"):
         runs.find(config, "tidy")
+
+
+def test_a_study_that_starts_elsewhere_wants_the_file_and_its_run_keeps_it(config, tmp_path):
+    weights = tmp_path / "final.safetensors"
+    save_weights(weights, STUDY.initial())
+    pin = hashlib.sha256(weights.read_bytes()).hexdigest()
+    path = tmp_path / "started.toml"
+    path.write_text(tomli_w.dumps(study_table(start={"weights_sha256": pin})), "utf-8")
+    shown = typed(config, "run", path)
+    assert (shown.exit_code, "with --start" in shown.stderr) == (1, True)
+    shown = typed(config, "run", path, "--start", weights)
+    assert "nobody is enrolled" in shown.stderr
+    asked = Study.read(path)
+    content = give(asked, weights)
+    folder = runs.launch(config, asked, sites=2, wait=60, again=15, start=content)
+    assert (folder / FILE).read_bytes() == weights.read_bytes()
+    assert not (launched(config) / FILE).exists()
 
 
 def test_runs_are_listed_with_how_far_they_came(config, tmp_path):
