@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from tasks.heads.head import (
@@ -23,7 +23,7 @@ from tasks.heads.questions import Questions
 
 
 class CodeQueryHead(Head):
-    """Two D x D maps and a bias per code around frozen question vectors. See `CodeQuery`."""
+    """One or two D x D maps and a bias per code around frozen question vectors. See `CodeQuery`."""
 
     questions: Tensor
     of: Tensor
@@ -32,7 +32,7 @@ class CodeQueryHead(Head):
         super().__init__()
         self.spec = spec
         self.outputs = questions.outputs
-        self.pick = nn.Linear(dim, dim, bias=False)
+        self.pick = nn.Linear(dim, dim, bias=False) if spec.pool == "asked" else None
         self.score = nn.Linear(dim, dim, bias=False)
         # A bias per code, written as a map of one constant: Opacus knows Linear, and a bare
         # parameter would need a rule of its own.
@@ -45,16 +45,24 @@ class CodeQueryHead(Head):
         self, x: Float[Tensor, "P S C D"], chunks: Bool[Tensor, "P S C"]
     ) -> Float[Tensor, "P S L"]:
         """See `Head.forward`."""
+        constant = torch.full_like(x[:, :, 0, :1], self.spec.bias_scale)
+        logits: Tensor = self._meant(x, chunks) + self.bias(constant)
+        if self.residual is not None:
+            logits = logits + self.residual(mean_chunk(x, chunks) * self.spec.residual_scale)
+        return logits
+
+    def _meant(
+        self, x: Float[Tensor, "P S C D"], chunks: Bool[Tensor, "P S C"]
+    ) -> Float[Tensor, "P S L"]:
+        if self.pick is None:  # one question an output, in order
+            mean: Tensor = self.score(mean_chunk(x, chunks)) @ self.questions.T * self.spec.scale
+            return mean
         picked = self.pick(x) @ self.questions.T * self.spec.sharpness
         scored = self.score(x) @ self.questions.T * self.spec.scale
         # Padding gets no weight. A stay of padding only would give NaN with -inf; with the
         # least finite number its weights are uniform, and its logits are never read.
         picked = picked.masked_fill(~chunks.unsqueeze(-1), torch.finfo(x.dtype).min)
-        constant = torch.full_like(x[:, :, 0, :1], self.spec.bias_scale)
-        logits: Tensor = self._asked(picked, scored) + self.bias(constant)
-        if self.residual is not None:
-            logits = logits + self.residual(mean_chunk(x, chunks) * self.spec.residual_scale)
-        return logits
+        return self._asked(picked, scored)
 
     def _asked(
         self, picked: Float[Tensor, "P S C N"], scored: Float[Tensor, "P S C N"]
@@ -71,7 +79,8 @@ class CodeQueryHead(Head):
     def start(self, generator: torch.Generator) -> None:
         """See `Head.start`: identities, a constant bias, a zero residual."""
         del generator
-        nn.init.eye_(self.pick.weight)
+        if self.pick is not None:
+            nn.init.eye_(self.pick.weight)
         nn.init.eye_(self.score.weight)
         self.bias.weight.fill_(self.spec.bias / self.spec.bias_scale)
         if self.residual is not None:
@@ -94,6 +103,9 @@ class CodeQuery(HeadSpec):
             alone, `mean` the mean vector of all, `each` lets every term ask for itself, with one
             softmax over the pairs of a chunk and a term (synonyms as in Yuan et al. 2022,
             arXiv:2203.01515, on frozen vectors).
+        pool: `asked` lets each output weigh the chunks, by U; `mean` has no U and scores the
+            chunks' mean vector, which says the same where stays have one chunk, and leaves noise
+            one map less to spoil. Not with terms that each ask.
         residual: Adds a zero-started linear map of the stay's mean vector (D numbers a code).
         residual_scale: Factor on that map's input: how fast it learns beside the maps, and how
             much of a clipped gradient is its own.
@@ -105,8 +117,15 @@ class CodeQuery(HeadSpec):
     bias: Number = -11.0
     bias_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     terms: Literal["none", "mean", "each"] = "mean"
+    pool: Literal["asked", "mean"] = "asked"
     residual: bool = False
     residual_scale: Number = 1.0
+
+    @model_validator(mode="after")
+    def _pooled(self) -> Self:
+        if self.pool == "mean" and self.terms == "each":
+            raise ValueError('terms that each ask choose among chunks: pool must be "asked"')
+        return self
 
     @property
     def reads_terms(self) -> bool:

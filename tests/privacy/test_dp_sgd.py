@@ -44,6 +44,7 @@ HEADS: dict[str, HeadSpec] = {
     "code-query, residual": CodeQuery(
         sharpness=3.0, terms="each", residual=True, residual_scale=2.0, bias=-1.0
     ),
+    "code-query, pooled": CodeQuery(scale=4.0, pool="mean", residual=True, bias=-1.0),
     "label-attention": LabelAttention(rate=1.0, sharpness=2.0, scale=4.0, bias=-1.0),
     "random-features": RandomFeatures(features=5, scale=1.0, bent_scale=2.0, bias=-1.0),
 }

@@ -35,6 +35,7 @@ SPECS = {
     ),
     "code-query-mean": CodeQuery(sharpness=3.0, scale=4.0, bias=-1.0, terms="mean"),
     "code-query-each": CodeQuery(sharpness=3.0, scale=4.0, bias=-1.0, terms="each"),
+    "code-query-pooled": CodeQuery(scale=4.0, bias=-1.0, pool="mean", residual=True),
     "label-attention": LabelAttention(sharpness=3.0, scale=4.0, rate=2.0, bias=-1.0),
     "label-attention-random": LabelAttention(start_from="random", rate=2.0, bias=-1.0),
     "random-features": RandomFeatures(features=5, scale=2.0, bent_scale=3.0, bias=-1.0),
@@ -233,6 +234,17 @@ GOLDEN = {
         2.5956493,
         -1.0343681,
     ],
+    "code-query-pooled": [
+        5.1260063,
+        2.6445801,
+        -2.3581594,
+        4.5651476,
+        3.3335915,
+        -0.8529988,
+        5.077664,
+        2.6308701,
+        -2.2737879,
+    ],
     "label-attention": [
         2.2491898,
         4.4429475,
@@ -353,7 +365,9 @@ def test_code_query_is_the_formula_of_its_docstring(name: str, seed: int):
     x, chunks = tiny()
     head = trained(spec, seed=seed)
     assert isinstance(head, CodeQueryHead)
-    u, w, b = (part.weight.detach().numpy() for part in (head.pick, head.score, head.bias))
+    w, b = (part.weight.detach().numpy() for part in (head.score, head.bias))
+    u = np.zeros_like(w) if head.pick is None else head.pick.weight.detach().numpy()
+    assert (head.pick is None) is (spec.pool == "mean")
     v = read_by(spec)
     found = head(x, chunks).detach().numpy()
     for p, s in [(0, 0), (0, 1), (1, 0)]:
