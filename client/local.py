@@ -247,7 +247,7 @@ def _once(
                 "replay", study=kept.header.study, round=header.round, kind=kind, question=asked
             )
             return kept
-        with _threads(site.threads):
+        with on_threads(site.threads):
             release, memory = make(ledger)
         releases.put(asked, release, memory=memory)
     return release
@@ -318,7 +318,7 @@ def _head(study: Study, questions: Questions, weights: Weights) -> Head:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def on_threads(number: int) -> Iterator[None]:
     """Runs torch on a fixed number of threads, and puts the old number back."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)

@@ -223,7 +223,7 @@ MUTATIONS = (
     Mutation(
         "site: weights are trained on unchecked",
         "client/app.py",
-        "    wire.check_weights(request.weights, contract)\n",
+        "    check_weights(request.weights, contract)\n",
         "",
         APP,
     ),

@@ -1,0 +1,20 @@
+"""Files of weights (safetensors), as both the coordinator and a site read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.numpy import load_file
+
+from tasks.heads.head import Weights
+
+WEIGHTS = "weights/"
+"""What the names of weights begin with in a file that holds other arrays too."""
+
+
+def load_weights(path: Path) -> Weights:
+    """Reads weights, of their own file or among other arrays, such as those of a checkpoint."""
+    found = load_file(path)
+    inside = {name for name in found if name.startswith(WEIGHTS)}
+    # In order of name: the library gives them in any.
+    return {name.removeprefix(WEIGHTS): found[name] for name in sorted(inside or found)}
