@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from client.local import Bags
-from client.unreleased import Tell, build_head, train_round, trained, tune_f1
+from client.unreleased import Tell, build_head, train_round, trained, tuned
 from privacy.randomness import stream
 from tasks.heads.head import Head, SummedHead, Weights
 from tasks.strategy import FedAvgSpec
@@ -36,12 +36,14 @@ class Personal:
         head: With its weights.
         pull: Of `mean-regularised`, the weight of the pull that did best.
         tune_f1: Micro-F1 on the site's tune patients; None without tune patients.
+        threshold: At which that is.
     """
 
     kind: Kind
     head: Head
     pull: float | None = None
     tune_f1: float | None = None
+    threshold: float | None = None
 
 
 def federated(
@@ -49,7 +51,7 @@ def federated(
 ) -> Personal:
     """The federation's head."""
     head = build_head(study, bags, start)
-    return Personal("federated", head, tune_f1=tune_f1(study, head, bags, threshold=threshold))
+    return _scored("federated", study, head, bags, threshold)
 
 
 def fine_tuned(
@@ -76,7 +78,7 @@ def fine_tuned(
     if not isinstance(head, SummedHead):  # sums have no steps to go on with
         seed = f"{name}/fine-tuned"
         head = trained(few, seed, bags, start=start, threshold=threshold, tell=tell)
-    return Personal("fine-tuned", head, tune_f1=tune_f1(study, head, bags, threshold=threshold))
+    return _scored("fine-tuned", study, head, bags, threshold)
 
 
 def mean_regularised(
@@ -99,13 +101,13 @@ def mean_regularised(
         threshold: As for `fine_tuned`.
         tell: Is told before each pull.
     """
-    first = federated(study, bags, start=start, threshold=threshold)
-    found = [Personal("mean-regularised", first.head, tune_f1=first.tune_f1)]
-    for mu in [] if isinstance(first.head, SummedHead) else _pulls(study):
+    kind: Kind = "mean-regularised"
+    head = build_head(study, bags, start)
+    found = [_scored(kind, study, head, bags, threshold)]
+    for mu in [] if isinstance(head, SummedHead) else _pulls(study):
         tell()
-        head = _pulled(study, name, bags, start=start, mu=mu)
-        score = tune_f1(study, head, bags, threshold=threshold)
-        found.append(Personal("mean-regularised", head, pull=mu, tune_f1=score))
+        pulled = _pulled(study, name, bags, start=start, mu=mu)
+        found.append(_scored(kind, study, pulled, bags, threshold, pull=mu))
     return preferred(found)
 
 
@@ -123,6 +125,19 @@ def _pulls(study: Study) -> list[float]:
 def tries(study: Study) -> int:
     """How often `fine_tuned` and `mean_regularised` together tell."""
     return min(study.rounds, ROUNDS) + len(_pulls(study))
+
+
+def _scored(
+    kind: Kind,
+    study: Study,
+    head: Head,
+    bags: Bags,
+    threshold: float | None,
+    *,
+    pull: float | None = None,
+) -> Personal:
+    found = tuned(study, head, bags, threshold=threshold)
+    return Personal(kind, head, pull, tune_f1=found.micro_f1, threshold=found.threshold)
 
 
 def _pulled(study: Study, name: str, bags: Bags, *, start: Weights, mu: float) -> Head:

@@ -19,7 +19,7 @@ from privacy.off import Off
 from privacy.randomness import Stream, stream
 from privacy.release import Tally
 from tasks.heads.head import Head, Weights, set_weights
-from tasks.metrics import best_threshold, metrics
+from tasks.metrics import Metrics, best_threshold, metrics
 from tasks.strategy import FedAvgSpec
 from tasks.study import Study
 from tasks.tallies import SCORES, TUNE, by_name, tune_tallies
@@ -92,17 +92,22 @@ def train_round(study: Study, head: Head, bags: Bags, *, numbers: Stream, number
 def tune_f1(
     study: Study, head: Head, bags: Bags, *, threshold: float | None = None
 ) -> float | None:
-    """Micro-F1 on the tune patients, at the best threshold for them where none is given; 0 of a
-    head that diverged, None without tune patients.
+    """Micro-F1 of `tuned`."""
+    return tuned(study, head, bags, threshold=threshold).micro_f1
+
+
+def tuned(study: Study, head: Head, bags: Bags, *, threshold: float | None = None) -> Metrics:
+    """Micro-F1 on the tune patients and its threshold, the best one for them where none is given;
+    0 of a head that diverged, None without tune patients.
     """
     logits, truth = counting.scores(study, head, bags.tune)
     if not np.isfinite(logits).all():  # no threshold makes sense of it
-        return 0.0
+        return Metrics(micro_f1=0.0)
     tune = by_name(tune_tallies(logits, truth, patients=len(bags.tune)))[TUNE]
     # The same counts, read once to choose the threshold and once to score it.
     found = {TUNE: tune, SCORES: Tally(SCORES, tune.sums, tune.patients)}
     at = best_threshold(found) if threshold is None else threshold
-    return metrics(found, threshold=at).micro_f1
+    return metrics(found, threshold=at)
 
 
 def build_head(study: Study, bags: Bags, weights: Weights) -> Head:
