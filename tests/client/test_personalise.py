@@ -37,6 +37,7 @@ from tasks.heads.head import weights_of
 from tasks.heads.weights_file import load_weights
 from tasks.study import Study
 
+PATIENTS = 42
 DISEASES = {"I10": "essential hypertension", "E11": "diabetes mellitus", "J18": "pneumonia"}
 
 
@@ -52,12 +53,12 @@ def line(number: int) -> dict[str, object]:
 @pytest.fixture
 def study() -> Study:
     """A study with more steps than the tiny one, so that a site alone can learn in it."""
-    return Study.parse_table(study_table(steps=20, sample_rate=0.5), where="tiny")
+    return Study.parse_table(study_table(steps=12, sample_rate=0.5), where="tiny")
 
 
 @pytest.fixture
 def site(deployed, write_lines):
-    path = write_lines(*map(line, range(60)), name="words.jsonl")
+    path = write_lines(*map(line, range(PATIENTS)), name="words.jsonl")
     return deployed(source={"kind": "jsonl", "paths": [str(path)]})
 
 
@@ -104,7 +105,7 @@ def made_by(site, study: Study) -> list[str]:
     found = cohort.load(site, study).patients
     hashes = {*found["train"], *found["tune"]}
     secret = site.key("patient")
-    return [f"p{n}" for n in range(60) if keyed_hash(f"p{n}", secret=secret) in hashes]
+    return [f"p{n}" for n in range(PATIENTS) if keyed_hash(f"p{n}", secret=secret) in hashes]
 
 
 # --- The law --------------------------------------------------------------------------------
@@ -326,14 +327,14 @@ def test_a_head_that_follows_from_sums_has_no_steps_to_go_on_with(site):
     )  # fmt: skip
     summed = Study.parse_table(table, where="summed")
     approval.keep(site, summed)
-    with pytest.raises(SiteError, match="'ridge' .* follows from sums .* no steps to go on with"):
+    with pytest.raises(SiteError, match=r"'ridge' .* follows from sums .* no steps to go on with"):
         personalise(site, summed.digest)
 
 
 def test_a_purge_that_waits_goes_first(ended, study):
-    with locked(purge_file(ended.at(ended.vectors)), exclusive=True):
-        with pytest.raises(StoreBroken, match="a purge waits; no head was kept"):
-            personalise(ended, study.digest)
+    waits = locked(purge_file(ended.at(ended.vectors)), exclusive=True)
+    with waits, pytest.raises(StoreBroken, match="a purge waits; no head was kept"):
+        personalise(ended, study.digest)
     assert not own_heads.files(ended)
 
 
@@ -355,18 +356,19 @@ def test_no_purge_goes_on_while_a_head_is_made(ended, study, monkeypatch):
 # --- How it is kept, and how it goes ----------------------------------------------------------
 
 
-def test_its_files_are_the_users_alone_whatever_the_umask(ended, study):
-    os.chmod(ended.at(ended.heads), 0o700)
+def test_its_files_are_the_users_alone_whatever_the_umask(site, study, start):
+    prepare(site, study)
     before = os.umask(0)
     try:
-        made = personalise(ended, study.digest)
+        ask(site, study, start)
+        assert personalise(site, study.digest).kept
     finally:
         os.umask(before)
-    assert made.kept
-    folder = ended.at(ended.heads)
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    folder = site.at(site.heads)
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    endings = ("federated.safetensors", "own.safetensors")
+    assert found == {f"{study.digest}.{ending}": 0o600 for ending in endings}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert not list(folder.glob("*.draft"))
 
 
 def test_killed_while_it_writes_it_leaves_the_old_head(kept, study, monkeypatch):
@@ -409,7 +411,7 @@ def test_a_head_goes_with_its_patient_also_where_the_cohort_has_lost_the_patient
 
 
 def test_a_held_out_patient_had_no_part_in_it(kept, study):
-    everybody = {f"p{n}" for n in range(60)}
+    everybody = {f"p{n}" for n in range(PATIENTS)}
     name = min(everybody - set(made_by(kept, study)))
     assert purge_patient(kept, name).heads == 0
     assert own_heads.path_of(kept, study.digest).exists()
