@@ -141,6 +141,10 @@ def test_it_is_kept_with_what_it_is_and_learns_this_sites_words(ended, study, st
     assert head.facts.encoder == cohort.load(ended, study).identity
     assert head.facts.threshold == made.preferred.threshold
     assert head.facts.code == code_fingerprint()
+    patients = cohort.load(ended, study).patients
+    assert patients["train"]
+    assert patients["tune"]
+    assert head.patients == {*patients["train"], *patients["tune"]}
     # The file alone gives the head back that was chosen.
     bags = local.load_bags(ended, study)
     again = tuned(made.study, build_head(made.study, bags, head.weights), bags)
@@ -332,9 +336,11 @@ def test_a_head_that_follows_from_sums_has_no_steps_to_go_on_with(site):
 
 
 def test_a_purge_that_waits_goes_first(ended, study):
+    begun: list[int] = []
     waits = locked(purge_file(ended.at(ended.vectors)), exclusive=True)
     with waits, pytest.raises(StoreBroken, match="a purge waits; no head was kept"):
-        personalise(ended, study.digest)
+        personalise(ended, study.digest, progress=lambda done, _: begun.append(done))
+    assert not begun  # at once, not after hours of training
     assert not own_heads.files(ended)
 
 

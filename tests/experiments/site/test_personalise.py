@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 from builders import patient, policy_table, study_table
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from client import approval, cohort, local, own_heads, personal
 from client.withdrawn import keyed_hash
+from experiments import bootstrap
 from experiments.command import app
 from privacy.fingerprint import code_fingerprint
 from privacy.release import RequestHeader
@@ -32,6 +34,12 @@ def line(number: int) -> dict[str, object]:
     one["stays"][0]["codes"] = [code]
     one["notes"][0]["text"] = f"{words} {words}, course {number}"
     return one
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    """What an interval is, is asked elsewhere; here it takes no time."""
+    monkeypatch.setattr(bootstrap, "intervals", partial(bootstrap.intervals, times=50))
 
 
 @pytest.fixture
