@@ -22,6 +22,7 @@ from client.site import Site
 from privacy import wire
 from privacy.errors import SiteError, TookTooLong, in_words
 from privacy.release import Request
+from privacy.weights import check_weights
 from tasks.places import Places
 
 LOG = logging.getLogger("fedward.site")
@@ -158,7 +159,7 @@ def _release(message: Message, context: Context, *, trains: bool) -> Message:
 def _answer(site: Site, request: Request, *, trains: bool) -> RecordDict:
     study = local.admitted(site, request.header)
     contract = study.contract()
-    wire.check_weights(request.weights, contract)
+    check_weights(request.weights, contract)
     _decided(site, request)
     release = (local.train if trains else local.evaluate)(
         site, study, request.header, dict(request.weights)

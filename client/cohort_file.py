@@ -45,11 +45,13 @@ class Cohort:
         identity: Of encoder and chunker; what the vectors are filed under.
         members: For each part, the patients in order, each a list of stays.
         questions: For each output the keys of its question and of its other terms.
+        patients: For each part, the keyed hashes of the members, in the same order.
     """
 
     identity: str
     members: dict[Part, tuple[tuple[Stay, ...], ...]]
     questions: tuple[tuple[Key, ...], ...]
+    patients: dict[Part, tuple[bytes, ...]]
 
 
 def write_head(file: TextIO, *, identity: str, questions: Iterable[Iterable[Key]]) -> None:
@@ -82,13 +84,16 @@ def read(path: Path) -> Cohort:
         if head["format"] != FORMAT:
             raise SiteError("this study was prepared by another version; prepare it again")
         members: dict[Part, list[tuple[Stay, ...]]] = {part: [] for part in PARTS}
+        patients: dict[Part, list[bytes]] = {part: [] for part in PARTS}
         for line in lines[1:]:
             member = _member(line)
             members[member.part].append(member.stays)
+            patients[member.part].append(member.patient)
         return Cohort(
             identity=head["identity"],
             members={part: tuple(rows) for part, rows in members.items()},
             questions=tuple(tuple(map(bytes.fromhex, keys)) for keys in head["questions"]),
+            patients={part: tuple(rows) for part, rows in patients.items()},
         )
     except (ValueError, LookupError, TypeError):
         raise SiteError(

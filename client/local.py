@@ -15,7 +15,7 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
-from client import approval, wanted
+from client import approval, final_weights, wanted
 from client import cohort as cohorts
 from client.counting import counted, log_spend
 from client.site import Site
@@ -176,6 +176,9 @@ def evaluate(site: Site, study: Study, header: RequestHeader, weights: Weights) 
 
     def make(ledger: Ledger) -> tuple[Release, Memory]:
         bags, identity = _bags(site, study, header)
+        if header.round == study.rounds and site.coordinator is not None:
+            # What the site may make a head of its own from (`client.personalise`).
+            final_weights.keep(site, study, weights, identity=identity)
         return _tallied(
             site, study, header, weights=weights, bags=bags, identity=identity, ledger=ledger
         ), {}
@@ -235,7 +238,18 @@ def pairs_of(study: Study, head: nn.Module, patients: Sequence[PatientBag]) -> P
 
 def load_bags(site: Site, study: Study) -> Bags:
     """The study's patients at this site, prepared before."""
-    return _load(site, study, cohorts.load(site, study))
+    return bags_of(site, study, cohorts.load(site, study))
+
+
+def bags_of(site: Site, study: Study, cohort: cohorts.Cohort) -> Bags:
+    """The patients of a cohort that was read, in memory."""
+    with cohorts.open_store(site, study, known=cohort.identity) as store:
+        return Bags(
+            train=cohorts.bags(cohort, "train", study=study, store=store),
+            tune=cohorts.bags(cohort, "tune", study=study, store=store),
+            heldout=cohorts.bags(cohort, "heldout", study=study, store=store),
+            questions=cohorts.question_vectors(cohort, store),
+        )
 
 
 def _once(
@@ -258,7 +272,7 @@ def _once(
                 "replay", study=kept.header.study, round=header.round, kind=kind, question=asked
             )
             return kept
-        with _threads(site.threads):
+        with on_threads(site.threads):
             release, memory = make(ledger)
         releases.put(asked, release, memory=memory)
     return release
@@ -302,16 +316,6 @@ def _tallied(
     )
 
 
-def _load(site: Site, study: Study, cohort: cohorts.Cohort) -> Bags:
-    with cohorts.open_store(site, study, known=cohort.identity) as store:
-        return Bags(
-            train=cohorts.bags(cohort, "train", study=study, store=store),
-            tune=cohorts.bags(cohort, "tune", study=study, store=store),
-            heldout=cohorts.bags(cohort, "heldout", study=study, store=store),
-            questions=cohorts.question_vectors(cohort, store),
-        )
-
-
 def _bags(site: Site, study: Study, header: RequestHeader) -> tuple[Bags, str]:
     cohort = cohorts.load(site, study)
     if header.encoder != cohort.identity:
@@ -319,7 +323,7 @@ def _bags(site: Site, study: Study, header: RequestHeader) -> tuple[Bags, str]:
             f"{site.name} embeds as {cohort.identity[:12]}, the study as "
             f"{(header.encoder or 'nothing')[:12]}; install the same encoder"
         )
-    return _load(site, study, cohort), cohort.identity
+    return bags_of(site, study, cohort), cohort.identity
 
 
 def _head(study: Study, questions: Questions, weights: Weights) -> Head:
@@ -329,7 +333,7 @@ def _head(study: Study, questions: Questions, weights: Weights) -> Head:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def on_threads(number: int) -> Iterator[None]:
     """Runs torch on a fixed number of threads, and puts the old number back."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)

@@ -1,10 +1,12 @@
 """Purging: a study's, a patient's or all vectors leave the site's disk, with a proof.
 
 Guarantees:
-    - After a purge nothing of it is in the site's store, cohorts, drafts or, of a study, kept
-      releases: the raw bytes of the files are searched for the keys of what went, for samples of
-      it and for the study's digest.
-    - What another study or patient still needs stays, and studies prepared before go on.
+    - After a purge nothing of it is in the site's store, cohorts, heads, drafts or, of a study,
+      kept releases: the raw bytes of the files are searched for the keys of what went, for
+      samples of it and for the study's digest.
+    - What another study or patient still needs stays, and studies prepared before go on. A head
+      of the site's own goes whole with any patient who made it, because nobody can take one
+      patient out of it; `fedward site personalise` makes it again from the others.
     - A purged patient is on the list of the withdrawn before anything is removed: no later
       prepare takes the patient in.
     - No purge goes on while a study is prepared or a round is under way, and no study is prepared
@@ -29,7 +31,7 @@ from typing import Literal
 from filelock import Timeout
 from pydantic import AwareDatetime
 
-from client import approval, cohort_file, wanted
+from client import approval, cohort_file, final_weights, own_heads, wanted
 from client import parts as split_parts
 from client.site import Site
 from client.withdrawn import keyed_hash, withdraw
@@ -69,9 +71,11 @@ class Proof(Spec):
         revoked: Whether this took the study's approval back; False where that was done before,
             and of other purges.
         cohorts: Files of prepared studies that were removed, or that the patient was in.
+        heads: Heads of the site's own that were removed: the study's, those that the patient had
+            a part in, or all.
         key_destroyed: Whether the store's key is destroyed, and with it all that it sealed,
             wherever copies are.
-        bytes_before: Of the store, the cohorts and the kept releases.
+        bytes_before: Of the store, the cohorts, the heads and the kept releases.
         bytes_after: Of the same.
         searched: Names of the files whose raw bytes were searched; of those that must not be
             there, the names looked for.
@@ -91,6 +95,7 @@ class Proof(Spec):
     releases: int = 0
     revoked: bool = False
     cohorts: int
+    heads: int = 0
     key_destroyed: bool = False
     bytes_before: int
     bytes_after: int
@@ -125,8 +130,11 @@ def purge_study(site: Site, digest: str) -> Proof:
         cohorts = remove(folder / f"{digest}.jsonl")
         cohort_file.remove_drafts(folder)
         # Kept releases name their study in hex, the store in bytes.
-        kept = search(parts(site.at(site.releases)), {digest.encode()})
+        kept = search([*parts(site.at(site.releases)), *_heads(site)], {digest.encode()})
         releases = _forget(site, digest)
+        heads = own_heads.forget(site, digest)
+        final_weights.forget(site, digest)
+        final_weights.remove_drafts(site)
         owners = Owners(study=bytes.fromhex(digest))
         erased = _with(erase(site.at(site.vectors), owners, secret=secret), digest.encode(), kept)
         searched = _search(site, erased.needles)
@@ -137,6 +145,7 @@ def purge_study(site: Site, digest: str) -> Proof:
             releases=releases,
             revoked=revoked,
             cohorts=cohorts,
+            heads=heads,
             bytes_before=before,
             bytes_after=_bytes(site),
             searched=searched,
@@ -151,9 +160,11 @@ def find_study(site: Site, start: str) -> str:
     Raises:
         SiteError: There is none, or several.
     """
-    folders = (site.at(site.cohorts).glob("*.jsonl"), site.at(site.studies).glob("*.json"))
-    found = {path.stem for paths in folders for path in paths if path.stem.startswith(start)}
-    found = {stem for stem in found if re.fullmatch("[0-9a-f]{64}", stem)}
+    folders = (site.at(folder) for folder in (site.cohorts, site.studies, site.heads))
+    names = {path.name.partition(".")[0] for folder in folders for path in folder.glob("*.*")}
+    found = {
+        name for name in names if re.fullmatch("[0-9a-f]{64}", name) and name.startswith(start)
+    }
     if re.fullmatch("[0-9a-f]{64}", start):
         return start  # its files may be gone already, and its vectors not
     if len(found) != 1:
@@ -187,13 +198,18 @@ def purge_patient(site: Site, patient_id: str) -> Proof:
         folder = site.at(site.cohorts)
         cohort_file.remove_drafts(folder)
         cohorts = sum(cohort_file.cut_out(path, patient) for path in cohort_file.files(folder))
+        held = search(_heads(site), {patient})
+        heads = own_heads.forget_patient(site, patient)
+        final_weights.remove_drafts(site)
         erased = erase(site.at(site.vectors), Owners(patient=patient), secret=secret)
-        searched = _search(site, erased.needles | {patient}, site.at(site.parts))
+        erased = _with(erased, patient, held)
+        searched = _search(site, erased.needles, site.at(site.parts))
         return Proof(
             site=site.name,
             what="patient",
             patient=patient.hex(),
             cohorts=cohorts,
+            heads=heads,
             bytes_before=before,
             bytes_after=_bytes(site),
             searched=searched,
@@ -203,7 +219,8 @@ def purge_patient(site: Site, patient_id: str) -> Proof:
 
 
 def purge_everything(site: Site) -> Proof:
-    """Destroys the store's key, then removes the store, all cohorts, drafts and kept releases.
+    """Destroys the store's key, then removes the store, all cohorts, heads, drafts and kept
+    releases.
 
     With the key goes all that it ever sealed, in copies and backups too. The list of the
     withdrawn, who was in which part of the split, the ledger and site.key stay, and with the
@@ -221,10 +238,10 @@ def purge_everything(site: Site) -> Proof:
         cohorts = remove(*cohort_file.files(folder))
         cohort_file.remove_drafts(folder)
         remove(*parts(site.at(site.releases)))
+        heads = len(own_heads.files(site))
+        remove(*_heads(site))
         gone = [key, *parts(site.at(site.vectors)), *parts(site.at(site.releases))]
-        left = [
-            path for path in (*gone, *cohort_file.files(folder), *drafts(folder)) if path.exists()
-        ]
+        left = [path for path in (key, *_files(site)) if path.exists()]
         if left:
             raise StoreBroken(f"{left[0].name} is still there; purge again")
         return Proof(
@@ -234,10 +251,11 @@ def purge_everything(site: Site) -> Proof:
             at=datetime.now(UTC),
             records=records,
             cohorts=cohorts,
+            heads=heads,
             key_destroyed=True,
             bytes_before=before,
             bytes_after=_bytes(site),
-            searched=(*(path.name for path in gone), f"{folder.name}/"),
+            searched=(*(path.name for path in gone), f"{folder.name}/", f"{site.heads.name}/"),
         )
 
 
@@ -308,11 +326,19 @@ def _key(site: Site, purpose: str) -> bytes:
 
 
 def _files(site: Site) -> list[Path]:
-    """What a purge answers for: the store's files, the kept releases, the cohorts, the drafts."""
+    """What a purge answers for: the store's files, the kept releases, the cohorts, the heads, the
+    drafts.
+    """
     folder = site.at(site.cohorts)
     databases = [*parts(site.at(site.vectors)), *parts(site.at(site.releases))]
-    found = [*databases, *cohort_file.files(folder), *drafts(folder)]
+    found = [*databases, *cohort_file.files(folder), *drafts(folder), *_heads(site)]
     return [path for path in found if path.exists()]
+
+
+def _heads(site: Site) -> list[Path]:
+    """The federation's final weights, heads of the site's own, and their drafts."""
+    folder = site.at(site.heads)
+    return [*sorted(folder.glob("*.safetensors")), *drafts(folder)]
 
 
 def _bytes(site: Site) -> int:

@@ -98,6 +98,7 @@ class Site(Spec):
         quota_gb: Most that the embedding store may take on the disk, in GB of 10**9 bytes; None
             for as much as there is.
         cohorts: Folder of prepared studies.
+        heads: Folder of the federation's final heads, and of heads of the site's own.
         parts: File of the part of the split that each patient was ever in, by keyed hash.
         withdrawn: File of the keyed hashes of patients who take part in nothing any more.
         test_seed: Simulations only: seeds sampling and noise, so that a run can be repeated.
@@ -125,6 +126,7 @@ class Site(Spec):
     vectors: Path = Path("vectors.sqlite")
     quota_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     cohorts: Path = Path("cohorts")
+    heads: Path = Path("heads")
     parts: Path = Path("parts.txt")
     withdrawn: Path = Path("withdrawn.txt")
     test_seed: Annotated[int, Field(ge=0)] | None = None

@@ -13,24 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from client import counting, local
+from client import counting, unreleased
 from client.local import Bags
-from client.simulation import Recipe, rounded
+from client.simulation import Recipe
+from client.unreleased import build_head, trained
 from experiments import bootstrap
 from experiments.bootstrap import Interval
-from privacy.ledger import Receipt
-from privacy.off import Off
-from privacy.randomness import Stream, stream
 from privacy.release import Tally
 from privacy.spec import Spec
 from tasks.bags import PatientBag
 from tasks.calibration import Reliability, reliability
-from tasks.heads.head import Head, Weights, set_weights
+from tasks.heads.head import Head, Weights
 from tasks.metrics import Metrics, best_threshold, level_metrics, metrics
 from tasks.per_output import Bucket, OutputMetrics, bucket_of, buckets, edge_of, own_edges, table
-from tasks.strategy import FedAvgSpec
 from tasks.study import Study
-from tasks.tallies import LABELS, SCORES, TUNE, added, by_name, tune_tallies
+from tasks.tallies import LABELS, SCORES, added, by_name
 
 Intervals = dict[str, Interval]
 
@@ -77,17 +74,16 @@ def without_privacy(study: Study, recipe: Recipe | None) -> Study:
     Raises:
         ValueError: The recipe's head would read texts that nobody has embedded.
     """
-    # Nor does it start from an earlier study's weights: those have seen all sites.
-    changed: dict[str, object] = {"privacy": Off(), "strategy": FedAvgSpec(), "start": None}
+    changed: dict[str, object] = {}
     if recipe is not None:
-        changed |= {
+        changed = {
             "rounds": recipe.rounds,
             "steps": recipe.steps,
             "sample_rate": recipe.sample_rate,
             "optimizer": recipe.optimizer,
             "head": recipe.head or study.head,
         }
-    without = study.model_copy(update=changed)
+    without = unreleased.without_privacy(study).model_copy(update=changed)
     if without.head.reads_terms and not study.head.reads_terms:
         raise ValueError(
             "simulation.baseline.head reads terms of the outputs, which are embedded only where "
@@ -146,84 +142,6 @@ def together(sites: Mapping[str, Bags]) -> Bags:
         heldout=[],
         questions=next(iter(sites.values())).questions,
     )
-
-
-def trained(
-    study: Study,
-    name: str,
-    bags: Bags,
-    *,
-    start: Weights | None = None,
-    threshold: float | None = None,
-) -> Head:
-    """The head of the round with the best micro-F1 on the tune patients; the last round's where
-    there are none.
-
-    Args:
-        study: From `without_privacy`.
-        name: Seeds the sampling.
-        bags: The patients.
-        start: Weights to start from; those of the study where there are none.
-        threshold: At which tune patients are scored; the best one for them where there is none.
-    """
-    numbers = stream(f"baseline/{study.seed}/{name}")
-    head = build_head(study, bags, study.initial() if start is None else start)
-    best = tune_f1(study, head, bags, threshold=threshold) or 0.0
-    kept = {key: value.clone() for key, value in head.state_dict().items()}
-    for number in range(1, study.rounds + 1):
-        train_round(study, head, bags, number=number, numbers=numbers)
-        score = tune_f1(study, head, bags, threshold=threshold)
-        # Nobody prefers what came of training; a head from nowhere must still have learned.
-        if (score is None and start is None) or (score or 0) > best:
-            best = score or best
-            kept = {key: value.clone() for key, value in head.state_dict().items()}
-    head.load_state_dict(kept)
-    return head
-
-
-def train_round(study: Study, head: Head, bags: Bags, *, numbers: Stream, number: int = 1) -> None:
-    """Trains a head in place for one round of a study without privacy.
-
-    Args:
-        study: From `without_privacy`, or of one round.
-        head: Is trained.
-        bags: On whose training patients.
-        numbers: Source of the sampling.
-        number: The round, from 1.
-    """
-    local.fit(
-        study,
-        head,
-        bags.train,
-        receipt=Receipt(id=number, spend=study.spend(number)),
-        declared_patients=rounded(len(bags.train)),
-        stream=numbers,
-    )
-
-
-def tune_f1(
-    study: Study, head: Head, bags: Bags, *, threshold: float | None = None
-) -> float | None:
-    """Micro-F1 on the tune patients, at the best threshold for them where none is given; 0 of a
-    head that diverged, None without tune patients.
-    """
-    logits, truth = counting.scores(study, head, bags.tune)
-    if not np.isfinite(logits).all():  # no threshold makes sense of it
-        return 0.0
-    tune = by_name(tune_tallies(logits, truth, patients=len(bags.tune)))[TUNE]
-    # The same counts, read once to choose the threshold and once to score it.
-    found = {TUNE: tune, SCORES: Tally(SCORES, tune.sums, tune.patients)}
-    at = best_threshold(found) if threshold is None else threshold
-    return metrics(found, threshold=at).micro_f1
-
-
-def build_head(study: Study, bags: Bags, weights: Weights) -> Head:
-    """The study's head with these weights."""
-    head = study.head.build(
-        dim=study.encoder.dim, outputs=len(study.outputs), questions=bags.questions
-    )
-    set_weights(head, weights)
-    return head
 
 
 def scored(

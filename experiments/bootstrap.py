@@ -3,7 +3,7 @@
 Patients are drawn with replacement, each with all stays, because stays of one patient are alike
 (Efron and Tibshirani 1993, chapter 8). A resample is a weight for each patient, so no score is
 computed twice. The threshold stays as it was chosen. Needs every stay's scores in one process: for
-simulations, never for a real site's tallies.
+simulations, and a site's own screen; never for what leaves a real site.
 """
 
 from __future__ import annotations

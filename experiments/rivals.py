@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from client.local import Bags
-from experiments.baselines import Scored, build_head, scored, together, train_round, tune_f1
+from client.unreleased import build_head, train_round, tune_f1
+from experiments.baselines import Scored, scored, together
 from privacy.off import Off
 from privacy.randomness import stream
 from tasks.heads.code_query import CodeQuery

@@ -41,6 +41,7 @@ Event = Literal[
     "approved",
     "revoked",
     "purged",
+    "personalised",
     "mark",
     "torn",
 ]

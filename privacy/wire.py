@@ -18,7 +18,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -41,6 +41,7 @@ from privacy.release import (
     Tally,
 )
 from privacy.spec import Spec, one_line, printable
+from privacy.weights import LONGEST_NAME, check_array, check_weights
 
 S = TypeVar("S", bound=Spec)
 
@@ -56,10 +57,7 @@ LONGEST_HEADER = 8_100_000
 LONGEST_ANSWER = 50_000
 
 LONGEST_REASON = 2000
-LONGEST_NAME = 100
 
-# No head that learns comes near these; beyond them sums overflow.
-LARGEST_WEIGHT = 1e6
 LARGEST_COUNT = 1e12
 
 
@@ -123,22 +121,6 @@ def unpack_request(content: RecordDict) -> Request:
         for name, array in content.array_records["weights"].items()
     }
     return Request(header=header, weights=weights)
-
-
-def check_weights(weights: Mapping[str, NDArray[np.float32]], contract: Contract) -> None:
-    """Checks that weights are what the study trains, and finite.
-
-    Raises:
-        ReleaseBlocked: Names the first array that is not.
-    """
-    if set(weights) != set(contract.parameters):
-        raise ReleaseBlocked(
-            f"weights must be exactly {_names(contract.parameters)}, not {_names(weights)}"
-        )
-    for name, shape in contract.parameters.items():
-        _check_array(name, weights[name], shape=shape, dtype="float32")
-        if weights[name].size and np.abs(weights[name]).max() > LARGEST_WEIGHT:
-            raise ReleaseBlocked(f"{name}: a weight beyond {LARGEST_WEIGHT:g}")
 
 
 def pack_release(
@@ -264,7 +246,7 @@ def _check_tally(tally: Tally, header: ReleaseHeader, contract: Contract) -> Non
     if noised and tally.patients:
         raise ReleaseBlocked(f"{tally.name}: the number of patients is private")
     shape, dtype = contract.tallies[tally.name]
-    _check_array(tally.name, tally.sums, shape=shape, dtype=dtype)
+    check_array(tally.name, tally.sums, shape=shape, dtype=dtype)
     if np.abs(tally.sums).max(initial=0) > LARGEST_COUNT:
         raise ReleaseBlocked(f"{tally.name}: a count beyond belief")
     if not noised and (tally.sums < 0).any():
@@ -296,10 +278,6 @@ def _bytes(value: object) -> bytes:
     if isinstance(value, Array):
         return value.data
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "backslashreplace")
-
-
-def _names(names: Iterable[str]) -> str:
-    return printable(str(sorted(names)[:20]), 5 * LONGEST_NAME)
 
 
 def _header(spec: Spec) -> ConfigRecord:
@@ -359,7 +337,7 @@ def _numpy(name: str, array: Array, *, shape: tuple[int, ...] | None, dtype: str
     if array.stype != "numpy.ndarray" or array.data[:NPY_HEADER] != _npy_header(shape, dtype):
         raise ReleaseBlocked(f"{name}: its data is not an array")
     value = np.frombuffer(array.data, dtype, offset=NPY_HEADER).reshape(shape).copy()
-    _check_array(name, value, shape=tuple(shape), dtype=dtype)
+    check_array(name, value, shape=tuple(shape), dtype=dtype)
     return value
 
 
@@ -373,10 +351,3 @@ def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
         made, {"shape": tuple(shape), "fortran_order": False, "descr": np.dtype(dtype).str}
     )
     return made.getvalue()
-
-
-def _check_array(name: str, value: NDArray[Any], *, shape: tuple[int, ...], dtype: str) -> None:
-    if value.shape != tuple(shape) or str(value.dtype) != dtype:
-        raise ReleaseBlocked(f"{name}: must be {dtype} of shape {tuple(shape)}")
-    if not np.isfinite(value).all():
-        raise ReleaseBlocked(f"{name}: holds a value that is not finite")

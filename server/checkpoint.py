@@ -25,11 +25,12 @@ from privacy.files import sync_folder
 from privacy.release import Hello
 from privacy.spec import Spec, one_line
 from tasks.heads.head import Weights
+from tasks.heads.weights_file import WEIGHTS, load_weights
 from tasks.strategy import Arrays
 
 FOLDER = "checkpoints"
 FINAL = "final.safetensors"
-STATE, WEIGHTS, STRATEGY, LAST, TALLIES = "state", "weights/", "strategy/", "last/", "tallies/"
+STATE, STRATEGY, LAST, TALLIES = "state", "strategy/", "last/", "tallies/"
 
 
 class CheckpointBroken(Exception):
@@ -116,18 +117,6 @@ def latest_checkpoint(folder: Path, *, study: str) -> Checkpoint | None:
 def save_weights(path: Path, weights: Weights) -> None:
     """Writes weights to a file; a crash leaves the old file or the new one, never half of one."""
     _write(path, dict(weights), None)
-
-
-def load_weights(path: Path) -> Weights:
-    """Reads weights, of their own file or of a checkpoint."""
-    return weights_in(load_file(path))
-
-
-def weights_in(found: Mapping[str, NDArray[Any]]) -> Weights:
-    """The weights among the arrays of such a file."""
-    inside = {name for name in found if name.startswith(WEIGHTS)}
-    # In order of name: the library gives them in any.
-    return {name.removeprefix(WEIGHTS): found[name] for name in sorted(inside or found)}
 
 
 def _read(path: Path) -> Checkpoint:

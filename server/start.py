@@ -10,9 +10,9 @@ from safetensors.numpy import load
 
 from privacy.errors import ReleaseBlocked
 from privacy.files import write_new
-from privacy.wire import check_weights
-from server.checkpoint import weights_in
+from privacy.weights import check_weights
 from tasks.heads.head import Weights
+from tasks.heads.weights_file import weights_in
 from tasks.study import Study
 
 FILE = "start.safetensors"

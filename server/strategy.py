@@ -29,7 +29,7 @@ from flwr.serverapp.strategy import (
 from flwr.serverapp.strategy.fedopt import FedOpt
 
 from privacy.release import Release
-from privacy.wire import LARGEST_WEIGHT
+from privacy.weights import LARGEST_WEIGHT
 from tasks import strategy as specs
 from tasks.heads.head import Weights
 from tasks.strategy import Arrays, StrategySpec, Update

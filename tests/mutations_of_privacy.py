@@ -319,7 +319,7 @@ MUTATIONS = (
     ),
     Mutation(
         "door: values that are not finite",
-        "privacy/wire.py",
+        "privacy/weights.py",
         "if not np.isfinite(value).all():",
         "if False:",
         LEAVING,
@@ -340,7 +340,7 @@ MUTATIONS = (
     ),
     Mutation(
         "door: arrays that the study does not ask for",
-        "privacy/wire.py",
+        "privacy/weights.py",
         "if set(weights) != set(contract.parameters):",
         "if not set(weights) >= set(contract.parameters):",
         (

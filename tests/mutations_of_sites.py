@@ -15,6 +15,7 @@ GATE = ("tests/client/test_supernode.py",)
 SEALING = ("tests/embeddings/test_sealing.py",)
 PURGE = ("tests/client/test_purge.py",)
 RETRIES = ("tests/client/test_retries.py",)
+OWN = ("tests/client/test_personalise.py",)
 
 MUTATIONS = (
     Mutation(
@@ -223,7 +224,7 @@ MUTATIONS = (
     Mutation(
         "site: weights are trained on unchecked",
         "client/app.py",
-        "    wire.check_weights(request.weights, contract)\n",
+        "    check_weights(request.weights, contract)\n",
         "",
         APP,
     ),
@@ -289,5 +290,68 @@ MUTATIONS = (
         "if parts.exists() and not path.exists() and not mark.exists():",
         "if False:",
         ("tests/client/test_site.py",),
+    ),
+    Mutation(
+        "own head: weights of a file are not checked",
+        "client/final_weights.py",
+        "        check_weights(weights, study.contract())\n",
+        "",
+        OWN,
+    ),
+    Mutation(
+        "own head: weights of other vectors are taken",
+        "client/final_weights.py",
+        "    if said != identity:",
+        "    if False:",
+        OWN,
+    ),
+    Mutation(
+        "own head: stays when its patient leaves",
+        "client/own_heads.py",
+        "        return patient in read(path).patients",
+        "        return False",
+        OWN,
+    ),
+    Mutation(
+        "own head: does not say who chose it",
+        "client/personalise.py",
+        'made_by = {*cohort.patients["train"], *cohort.patients["tune"]}',
+        'made_by = {*cohort.patients["train"]}',
+        OWN,
+    ),
+    Mutation(
+        "own head: stays when its study is purged",
+        "client/purge.py",
+        "        heads = own_heads.forget(site, digest)\n",
+        "        heads = 0\n",
+        OWN,
+    ),
+    Mutation(
+        "own head: trained on somebody who has withdrawn",
+        "client/personalise.py",
+        "    if not withdrawn(site).isdisjoint(itertools.chain(*found.patients.values())):",
+        "    if False:",
+        OWN,
+    ),
+    Mutation(
+        "own head: of a revoked study",
+        "client/personalise.py",
+        "    approval.refuse_revoked(study, ledger)\n    approval.check(site, study, ledger)\n",
+        "",
+        OWN,
+    ),
+    Mutation(
+        "own head: a purge waits for it",
+        "client/personalise.py",
+        "        _let_a_purge_go_first(site)\n        progress(done, total)",
+        "        progress(done, total)",
+        OWN,
+    ),
+    Mutation(
+        "own head: a purge goes on meanwhile",
+        "client/personalise.py",
+        "with in_use(site.at(site.vectors), wait=WAIT_SECONDS), local.on_threads(",
+        "with local.on_threads(",
+        OWN,
     ),
 )

@@ -21,9 +21,9 @@ from experiments import baselines
 from experiments.simulate.against import Against, Measure
 from experiments.simulate.result import Engine, Final, Result, RoundResult, SiteResult
 from privacy.errors import SiteError
-from server.checkpoint import load_weights
 from server.journal import Follower
 from server.start import give, keep
+from tasks.heads.weights_file import load_weights
 from tasks.metrics import Metrics
 from tasks.places import Places
 from tasks.study import Study

@@ -12,6 +12,7 @@ from experiments.said import LogFormat, printer
 from experiments.site.check import check
 from experiments.site.embed import embed
 from experiments.site.init import init
+from experiments.site.personalise_command import personalise
 from experiments.site.status_command import status
 from experiments.verbs import JsonFile, SiteFile, fail, opened_site, write_json
 
@@ -23,6 +24,7 @@ app.command()(init)
 app.command()(check)
 app.command()(status)
 app.command()(embed)
+app.command()(personalise)
 
 
 DIGITS_WITHOUT_ASKING = 12
@@ -179,7 +181,16 @@ def purge(  # noqa: PLR0917 - typer passes them by name
         else:
             proof = purging.purge_study(opened, purging.find_study(opened, study))
         said = proof.model_dump(mode="json")
-        kept = ("what", "study", "patient", "records", "kept", "key_destroyed", "remaining")
+        kept = (
+            "what",
+            "study",
+            "patient",
+            "records",
+            "heads",
+            "kept",
+            "key_destroyed",
+            "remaining",
+        )
         opened.open_log().write("purged", **{key: said[key] for key in kept})
         print_proof(proof)
         write_json(json, proof)

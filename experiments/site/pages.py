@@ -247,6 +247,7 @@ def print_proof(proof: Proof) -> None:
         ("Notes whose vectors went", records),
         ("Notes that others need", f"{proof.kept:,}"),
         ("Kept releases that went", f"{proof.releases:,}"),
+        ("Heads of its own that went", f"{proof.heads:,}"),
         ("Approval taken back", "yes" if proof.revoked else "no"),
         ("Key of the store destroyed", "yes" if proof.key_destroyed else "no"),
         ("Bytes", f"{_bytes(proof.bytes_before)} before, {_bytes(proof.bytes_after)} after"),

@@ -241,6 +241,7 @@ def test_every_command_of_the_page_does_what_it_says(followed):
         "approve",
         "ledger",
         "statement",
+        "personalise",
         "log",
         "purge",
     }
@@ -250,6 +251,7 @@ def test_every_command_of_the_page_does_what_it_says(followed):
     assert f"approved: tiny {followed.study.digest}" in said[f"site approve {DIGEST}"]
     assert "7.99 spent of 10.00" in said["site ledger"]
     assert "(7.99, 1e-05)-differentially private" in " ".join(said["site statement"].split())
+    assert "they must not leave the site" in said[f"site personalise {DIGEST}"]
     assert "the hash chain holds" in said["site log"]
     assert "Notes whose vectors went    1 " in said["site purge --patient -"]
     assert "revoked: tiny" in said[f"site approve {DIGEST} --revoke --yes"]

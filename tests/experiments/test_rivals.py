@@ -12,8 +12,9 @@ from sklearn.linear_model import Ridge as Theirs
 from torch.nn.functional import normalize
 
 from client.local import Bags
+from client.unreleased import build_head, tune_f1
 from experiments import personal, rivals
-from experiments.baselines import build_head, scored, tune_f1, without_privacy
+from experiments.baselines import scored, without_privacy
 from tasks.bags import PatientBag
 from tasks.heads.head import Weights
 from tasks.heads.questions import Questions

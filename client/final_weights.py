@@ -1,0 +1,113 @@
+"""The federation's final weights at a site: what a study's last question brought, or a file.
+
+They are public to the sites of the study. What came in a message has passed the door; a file is
+held against the very same rules here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from client.site import Site
+from privacy.errors import EncoderDiffers, ReleaseBlocked, SiteError
+from privacy.files import drafts, remove, replacing
+from privacy.weights import check_weights
+from tasks.heads.head import Weights
+from tasks.heads.weights_file import load_weights
+from tasks.study import Study
+
+IDENTITY = "encoder"
+
+
+def kept_at(site: Site, digest: str) -> Path:
+    """The file of a study's final weights."""
+    return site.at(site.heads) / f"{digest}.federated.safetensors"
+
+
+def keep(site: Site, study: Study, weights: Weights, *, identity: str) -> None:
+    """Keeps the weights of a study's last question, whole or not at all, mode 0600.
+
+    Args:
+        site: Where.
+        study: Whose weights.
+        weights: As they passed the door.
+        identity: Of the encoder that the site and the others share.
+
+    Raises:
+        StoreFull: The disk has no room.
+    """
+    write(kept_at(site, study.digest), save(dict(weights), {IDENTITY: identity}))
+
+
+def read(site: Site, study: Study, *, identity: str, file: Path | None = None) -> Weights:
+    """A study's final weights.
+
+    Args:
+        site: Whose.
+        study: Whose weights.
+        identity: Of the encoder that made the site's vectors.
+        file: The coordinator's `final.safetensors`; what the last question brought where there
+            is none.
+
+    Raises:
+        SiteError: They are not here, or are not what the study trains.
+        EncoderDiffers: They were trained on the vectors of another encoder, as far as that is
+            known: a coordinator's file does not say.
+    """
+    path = kept_at(site, study.digest) if file is None else file
+    if not path.exists():
+        if file is not None:
+            raise SiteError(f"{file} is not there; give the coordinator's final.safetensors")
+        raise SiteError(
+            f"the final weights of study {study.name} are not at {site.name}: they come with its "
+            "last question, which has not come here; ask the coordinator for the run's "
+            "final.safetensors and give it as --weights"
+        )
+    try:
+        said = _metadata(path).get(IDENTITY, identity)
+        weights = load_weights(path)
+        check_weights(weights, study.contract())
+    except ReleaseBlocked as error:
+        raise SiteError(
+            f"{path.name} does not hold the final weights of study {study.name}: {error}"
+        ) from None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise SiteError(
+            f"{path.name} cannot be read as weights ({type(error).__name__}); ask the coordinator "
+            "for the run's final.safetensors and give it as --weights"
+        ) from None
+    if said != identity:
+        raise EncoderDiffers(
+            f"the final weights of study {study.name} were trained on vectors of {said[:12]}, "
+            f"those of {site.name} are of {identity[:12]}; install the same encoder"
+        )
+    return weights
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file of weights, whole or not at all, mode 0600 in a folder of mode 0700.
+
+    Raises:
+        StoreFull: The disk has no room.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with replacing(path) as file:
+        file.buffer.write(content)
+
+
+def forget(site: Site, digest: str | None = None) -> int:
+    """Removes a study's final weights, or all; how many there were."""
+    return remove(*site.at(site.heads).glob(f"{digest or '*'}.federated.safetensors"))
+
+
+def remove_drafts(site: Site) -> None:
+    """Removes what killed processes left; only where nobody else can be writing one."""
+    remove(*drafts(site.at(site.heads)))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
