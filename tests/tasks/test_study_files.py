@@ -17,8 +17,17 @@ from privacy.errors import StudyRefused
 from tasks.study import SIMULATION, OptimizerSpec, Study
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "studies"
-# Those that list what they ask; the others are read once names are drawn (tests/client/test_drawn).
-FILES = sorted(path for path in FOLDER.glob("*.toml") if not before(path)[1])
+
+
+def whole(path: Path) -> bool:
+    """Not a grid over another file (tests/experiments/compare/test_grid), nor one whose names are
+    drawn first (tests/client/test_drawn).
+    """
+    based = "base" in tomllib.loads(path.read_text("utf-8")).get("compare", {})
+    return not based and not before(path)[1]
+
+
+FILES = sorted(path for path in FOLDER.glob("*.toml") if whole(path))
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 SECRET = "Jane-Doe-4711"
 

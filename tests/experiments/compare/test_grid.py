@@ -258,7 +258,16 @@ def test_a_study_file_without_the_table_says_so(study_file):
     assert (result.exit_code, "has no [compare] table" in result.stderr) == (1, True)
 
 
-@pytest.mark.parametrize(("name", "cells"), [("paper-grid", 100), ("paper-grid-reduced", 12)])
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("paper-grid", 100),
+        ("paper-grid-reduced", 12),
+        ("codiesp-grid", 16),
+        ("codiesp-full-grid", 16),
+        ("codiesp-es-grid", 16),
+    ],
+)
 def test_the_grids_that_come_along_are_read_and_listed(name, cells, tmp_path):
     words = ["lab", "compare", str(STUDIES / f"{name}.toml"), "--dry-run", "--home", str(tmp_path)]
     result = CliRunner().invoke(app, words)
