@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mutation import Mutation
 
-DP_SGD = ("tests/privacy/test_dp_sgd.py",)
+DP_SGD = ("tests/privacy/test_dp_sgd.py", "tests/privacy/test_dp_sgd_noise.py")
 CLIPPED = ("tests/privacy/test_clipped_sums.py",)
 MECHANISM = ("tests/privacy/test_mechanism.py",)
 ADAPTIVE = ("tests/privacy/test_adaptive_clip.py",)
