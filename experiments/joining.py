@@ -10,14 +10,16 @@ bootstrap, Efron and Tibshirani 1993, chapter 8): most of what makes a metric of
 uncertain is common to both, and would hide a difference where two intervals are laid side by side.
 The heads stay as they are, so the interval tells of other patients, not of another training. It is
 one of each site: of forty sites where joining changes nothing, one will look better off and one
-worse.
+worse. And where one of few outputs is true of two or three patients, its AUROC and so their mean
+look surer than they are: nobody else of them could be drawn. How many have it stands beside it
+(`experiments.each_output`).
 
 | the 95% interval of joined minus alone | the site is |
 | --- | --- |
 | lies above 0 | better off |
 | holds 0 | not told apart |
 | lies below 0 | worse off |
-| there is none, or of fewer than `FEWEST` patients | without a verdict |
+| there is none, or it is of fewer than `FEWEST` | without a verdict |
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ Verdict = Literal["better off", "not told apart", "worse off"]
 VERDICTS: tuple[Verdict, ...] = ("better off", "not told apart", "worse off")
 
 FEWEST = 10
-"""Held-out patients without whom there is no verdict: resamples of so few are too alike, of one
-patient all the same, and any difference would count as certain."""
+"""Held-out patients, and true outputs of their stays, without which there is no verdict: resamples
+of so few are too alike, of one all the same, and any difference would count as certain."""
 
 
 class Gain(Spec):
@@ -123,7 +125,9 @@ def _gain(site: str, metric: str, joined: Scored, alone: Scored) -> Gain:
     values = [value for value in each if value is not None]
     difference = values[0] - values[1] if len(values) == 2 else None
     found = difference_between(joined.site_draws.get(site, ()), alone.site_draws.get(site, ()))
-    enough = alone.sites[site].patients >= FEWEST
+    rows = alone.site_outputs.get(site)  # told where outputs are few; of many, enough are true
+    true = FEWEST if rows is None else sum(row.support for row in rows)
+    enough = min(alone.sites[site].patients, true) >= FEWEST
     return Gain(difference=difference, interval=found, verdict=verdict(found) if enough else None)
 
 

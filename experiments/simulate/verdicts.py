@@ -44,7 +44,8 @@ def sentence(result: Result, shown: Columns) -> str:
         if site.joining is not None:
             found.setdefault(site.joining.gain.verdict, []).append(site.name)
     worse = ", ".join(found.pop("worse off", []))
-    said = [f"worse off: {worse}" if worse else "no hospital is worse off"]
+    nobody = f"no hospital is {'known to be ' if None in found else ''}worse off"
+    said = [f"worse off: {worse}" if worse else nobody]
     for verdict in (*VERDICTS, None):
         names = found.get(verdict, [])
         said += [f"{verdict or 'not known'}: {', '.join(names)}"] if names else []

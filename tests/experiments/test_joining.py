@@ -13,6 +13,7 @@ from experiments.baselines import Detail, Scored
 from experiments.joining import FEWEST, Joining, difference_between, joining, verdict
 from tasks import tallies
 from tasks.metrics import metrics
+from tasks.per_output import OutputMetrics
 
 METRICS = ("micro_f1", "auroc_macro")
 TRUTH = np.random.default_rng(0).random((60, 3)) < 0.4
@@ -87,6 +88,15 @@ def test_so_few_patients_that_any_difference_looks_certain_give_no_verdict():
     assert gain(FEWEST - 1).interval[0] > 0
     nobody = gain(0)
     assert (nobody.difference, nobody.interval, nobody.verdict) == (None, None, None)
+
+
+@pytest.mark.parametrize(("true", "said"), [(FEWEST, "better off"), (FEWEST - 1, None)])
+def test_so_few_that_have_an_outcome_give_no_verdict(true, said):
+    """However many patients have none: of one who has it, every resample says the same."""
+    alone, joined = (head(np.full(60, side), metric="auroc_macro") for side in (0, 1))
+    rows = tuple(OutputMetrics(output=name, support=n) for name, n in (("a", 4), ("b", true - 4)))
+    told = replace(alone, site_outputs={"ash": rows})
+    assert of(told, joined, "auroc_macro").gain.verdict == said
 
 
 def test_the_head_is_taken_that_the_tune_patients_prefer_not_the_held_out():

@@ -70,6 +70,8 @@ def test_who_is_worse_off_is_named_first():
 def test_that_nobody_is_worse_off_is_said():
     said = verdicts.sentence(result(site("ash", "not told apart")), FEW)
     assert said == "joining, by AUROC: no hospital is worse off; not told apart: ash"
+    said = verdicts.sentence(result(site("ash", None)), FEW)
+    assert said == "joining, by AUROC: no hospital is known to be worse off; not known: ash"
 
 
 def test_without_baselines_nothing_is_said_of_joining():
