@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +17,19 @@ from numpy.typing import NDArray
 from client import counting, unreleased
 from client.local import Bags
 from client.simulation import Recipe
-from client.unreleased import build_head, trained
-from experiments import bootstrap
+from client.unreleased import build_head, trained, tune_f1
+from experiments import bootstrap, each_output
 from experiments.bootstrap import Interval
+from experiments.columns import FEW, leading
+from experiments.each_output import Outputs
 from privacy.release import Tally
 from privacy.spec import Spec
-from tasks.bags import PatientBag
 from tasks.calibration import Reliability, reliability
 from tasks.heads.head import Head, Weights
 from tasks.metrics import Metrics, best_threshold, level_metrics, metrics
 from tasks.per_output import Bucket, OutputMetrics, bucket_of, buckets, edge_of, own_edges, table
 from tasks.study import Study
-from tasks.tallies import LABELS, SCORES, added, by_name
+from tasks.tallies import LABELS, SCORES, added, by_name, heldout_tallies
 
 Intervals = dict[str, Interval]
 
@@ -59,6 +61,10 @@ class Scored:
         detail: Of `whole`.
         intervals: 95% intervals over patients, of `whole`.
         site_intervals: Those at each site.
+        site_outputs: Each output at each site, where there are few (`experiments.each_output`).
+        site_draws: The study's leading metric in each resample of each site's patients, None where
+            it is not defined: what `experiments.joining` compares two heads by.
+        site_tune: The leading metric on each site's tune patients; None where it has none.
     """
 
     whole: Metrics
@@ -66,6 +72,9 @@ class Scored:
     detail: Detail
     intervals: Intervals
     site_intervals: Mapping[str, Intervals]
+    site_outputs: Mapping[str, Outputs]
+    site_draws: Mapping[str, tuple[float | None, ...]]
+    site_tune: Mapping[str, float | None]
 
 
 def without_privacy(study: Study, recipe: Recipe | None) -> Study:
@@ -155,12 +164,11 @@ def scored(
     if threshold is None:
         threshold = best_threshold(whole)
     own = own_edges(whole, otherwise=threshold)
-    held = {name: bags.heldout for name, bags in sites.items()}
-    everybody = [bag for bags in held.values() for bag in bags]
+    edges = None if threshold is None else edge_of(threshold)
     seen = _seen(study, sites)
-    intervals = _intervals(
-        study, head, everybody, threshold, each_output=True, groups=bucket_of(seen)
-    )
+    drawn = _draws(study, head, sites, threshold, groups=bucket_of(seen))
+    intervals = bootstrap.known(drawn.whole)
+    few, metric = len(study.outputs) <= each_output.MOST, leading(len(study.outputs))[1]
     return Scored(
         whole=metrics(whole, threshold=threshold, own=own),
         sites={
@@ -168,12 +176,45 @@ def scored(
             for name, found in tallies.items()
         },
         detail=_detail(study, seen, whole, threshold, intervals),
-        intervals={name: between for name, between in intervals.items() if "@" not in name},
+        intervals=_ungrouped(intervals),
         site_intervals={
-            name: _intervals(study, head, bags, threshold, each_output=False)
-            for name, bags in held.items()
+            name: _ungrouped(bootstrap.known(found)) for name, found in drawn.sites.items()
+        },
+        site_outputs={
+            name: table(by_name(found), study.outputs, edges=edges)
+            for name, found in tallies.items()
+            if few
+        },
+        site_draws={
+            name: _defined(found[metric]) for name, found in drawn.sites.items() if metric in found
+        },
+        site_tune={
+            name: tune_score(study, head, bags, metric=metric, threshold=threshold)
+            for name, bags in sites.items()
         },
     )
+
+
+def tune_score(
+    study: Study, head: Head, bags: Bags, *, metric: str, threshold: float | None
+) -> float | None:
+    """A head's metric on the tune patients; 0 of one that diverged, None where there is none.
+
+    Args:
+        study: Whose task it is.
+        head: The head.
+        bags: Whose tune patients.
+        metric: `micro_f1`, or another field of `Metrics`.
+        threshold: At which outputs are predicted.
+    """
+    if metric == "micro_f1":
+        return tune_f1(study, head, bags, threshold=threshold)
+    logits, truth = counting.scores(study, head, bags.tune)
+    if not np.isfinite(logits).all():
+        return 0.0
+    found = by_name(heldout_tallies(logits, truth, patients=len(bags.tune)))
+    value: float | None = getattr(metrics(found, threshold=threshold), metric)
+    return value
 
 
 def _seen(study: Study, sites: Mapping[str, Bags]) -> NDArray[np.int64]:
@@ -213,22 +254,46 @@ def _with_intervals(bucket: Bucket, number: int, intervals: Intervals) -> Bucket
     return bucket.model_copy(update={"intervals": own})
 
 
-def _intervals(
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Metrics of all patients' resamples, and of each site's."""
+
+    whole: dict[str, bootstrap.Values]
+    sites: dict[str, dict[str, bootstrap.Values]]
+
+
+def _draws(
     study: Study,
     head: Head,
-    patients: Sequence[PatientBag],
+    sites: Mapping[str, Bags],
     threshold: float | None,
     *,
-    each_output: bool,
-    groups: NDArray[np.int64] | None = None,
-) -> Intervals:
-    logits, truth = counting.scores(study, head, patients)
-    scored = bootstrap.Scored(
-        logits=logits,
-        truth=truth,
-        owners=np.repeat(np.arange(len(patients)), [len(bag.vectors) for bag in patients]),
-        threshold=threshold,
-        exclusive=study.task.exclusive,
-        groups=groups,
-    )
-    return bootstrap.intervals(scored, seed=study.seed, each_output=each_output)
+    groups: NDArray[np.int64],
+) -> _Drawn:
+    found = {name: counting.scores(study, head, bags.heldout) for name, bags in sites.items()}
+
+    def drawn(names: Sequence[str], *, each_output: bool, **options: Any) -> Any:
+        patients = [bag for name in names for bag in sites[name].heldout]
+        of = bootstrap.Scored(
+            logits=np.concatenate([found[name][0] for name in names]),
+            truth=np.concatenate([found[name][1] for name in names]),
+            owners=np.repeat(np.arange(len(patients)), [len(bag.vectors) for bag in patients]),
+            threshold=threshold,
+            exclusive=study.task.exclusive,
+            **options,
+        )
+        return bootstrap.draws(of, seed=study.seed, each_output=each_output)
+
+    whole = drawn(list(sites), each_output=True, groups=groups)
+    if len(sites) == 1:  # the same patients would be drawn again
+        return _Drawn(whole, dict.fromkeys(sites, whole))
+    few = len(study.outputs) <= FEW
+    return _Drawn(whole, {name: drawn([name], each_output=few) for name in sites})
+
+
+def _ungrouped(intervals: Intervals) -> Intervals:
+    return {name: between for name, between in intervals.items() if "@" not in name}
+
+
+def _defined(values: bootstrap.Values) -> tuple[float | None, ...]:
+    return tuple(value if np.isfinite(value) else None for value in values.tolist())

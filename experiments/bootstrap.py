@@ -8,7 +8,7 @@ simulations, and a site's own screen; never for what leaves a real site.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -82,7 +82,10 @@ class Scored:
 
     @cached_property
     def by_score(self) -> tuple[Any, Any]:
-        """False and true pairs by patient and bin of `FINE`, sparse (P, F) each."""
+        """False and true pairs by patient and bin of `FINE`, sparse (P, F) each, without the bins
+        that nobody is in: curves are the same, and of few patients found in a hundredth of the
+        time.
+        """
         return self._by_score(slice(None))
 
     def of_output(self, output: int) -> tuple[Any, Any]:
@@ -102,22 +105,43 @@ class Scored:
                 here = truth[part] == bool(row)
                 ones = np.ones(int(here.sum()))
                 found[row] += sparse.coo_array((ones, (owners[here], bins[here])), shape).tocsr()
-        return found[0], found[1]
+        used = np.unique(np.concatenate([part.indices for part in found]))
+        return found[0][:, used], found[1][:, used]
 
 
 def intervals(
     of: Scored, *, seed: int, times: int = TIMES, each_output: bool = True
 ) -> dict[str, Interval]:
-    """95% intervals of metrics by name, from the 2.5th to the 97.5th percentile.
+    """95% intervals of metrics by name; arguments as in `draws`.
+
+    Returns:
+        Those that are defined in any resample; none without patients.
+    """
+    return known(draws(of, seed=seed, times=times, each_output=each_output))
+
+
+def known(drawn: Mapping[str, Values]) -> dict[str, Interval]:
+    """The intervals of what was drawn, of metrics that are defined in any resample."""
+    found = {name: between(values) for name, values in drawn.items()}
+    return {name: interval for name, interval in found.items() if interval is not None}
+
+
+def draws(
+    of: Scored, *, seed: int, times: int = TIMES, each_output: bool = True
+) -> dict[str, Values]:
+    """Metrics by name in each resample, (times,); NaN where one is not defined.
+
+    Who is drawn follows from seed, times and number of patients alone. So two heads that score the
+    same patients are scored on the same resamples, and may be compared draw by draw.
 
     Args:
         of: The stays.
-        seed: The same seed gives the same intervals.
+        seed: The same seed draws the same patients.
         times: Resamples.
         each_output: Whether the means of the outputs' curves are resampled too.
 
     Returns:
-        Those that are defined in any resample; none without patients.
+        Nothing without patients.
     """
     if not of.patients:
         return {}
@@ -126,14 +150,16 @@ def intervals(
         size = min(AT_A_TIME, times - start)
         weights = numbers.multinomial(of.patients, np.full(of.patients, 1 / of.patients), size)
         drawn.append(resampled(of, weights.astype(np.float64), each_output=each_output))
-    found = {}
-    for name in drawn[0]:
-        values = np.concatenate([one[name] for one in drawn])
-        known = values[np.isfinite(values)]
-        if len(known):
-            low, high = np.percentile(known, (2.5, 97.5)).tolist()
-            found[name] = (low, high)
-    return found
+    return {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]}
+
+
+def between(values: Values) -> Interval | None:
+    """From the 2.5th to the 97.5th percentile of the values that are defined; None of none."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return None
+    low, high = np.percentile(finite, (2.5, 97.5)).tolist()
+    return low, high
 
 
 def resampled(of: Scored, weights: Values, *, each_output: bool = True) -> dict[str, Values]:
@@ -142,7 +168,7 @@ def resampled(of: Scored, weights: Values, *, each_output: bool = True) -> dict[
     Args:
         of: The stays.
         weights: How often each patient was drawn, (B, P).
-        each_output: See `intervals`.
+        each_output: See `draws`.
 
     Returns:
         (B,) each; NaN where it is not defined.

@@ -30,3 +30,11 @@ def columns(outputs: int) -> Columns:
     outputs' own.
     """
     return _CURVES if outputs <= FEW else _RANKED
+
+
+def leading(outputs: int) -> tuple[str, str]:
+    """The column by which two heads are told apart: micro-F1 where many outputs are asked, the mean
+    of the outputs' AUROC where few are.
+    """
+    shown = columns(outputs)
+    return shown[2] if outputs <= FEW else shown[0]

@@ -13,6 +13,7 @@ from experiments.baselines import Intervals
 from experiments.columns import FEW
 from experiments.compare.grid import Cell, Grid
 from experiments.compare.kept import Done
+from experiments.joining import Joining
 from experiments.simulate.result import Final, Result
 from privacy.spec import Spec
 from tasks.metrics import Metrics
@@ -26,6 +27,8 @@ RANKED = ("micro_f1", "macro_f1", "map", "auroc", "auprc")
 CURVES = ("micro_f1", "macro_f1", "map", "auroc_macro", "auprc_macro")
 AXIS = "compare."
 """Stands before an axis in CSV, as in MLflow: one may be called `epsilon` or `site`."""
+WORTH = ("joined", "gain_of", "gain", "gain_low", "gain_high", "verdict")
+"""What joining is worth to a site (`experiments.joining`), on the line of the federation there."""
 SPELLED = ("p_at_8", "accuracy", "balanced_accuracy")
 
 
@@ -152,7 +155,7 @@ def write_csv(grid: Grid, found: Mapping[str, Done], path: Path) -> None:
     header = [*axes, "cell", "trained", "site", "declared_patients", "patients", "epsilon"]
     draft = path.with_name(f"{path.name}.draft")
     with draft.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*header, *keys, *bounds], restval="")
+        writer = csv.DictWriter(file, [*header, *keys, *bounds, *WORTH], restval="")
         writer.writeheader()
         for cell in grid.cells:
             if cell.digest in found:
@@ -179,6 +182,7 @@ def _lines(result: Result, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
             metrics = getattr(site, field)
             if metrics is not None:
                 line = _line(metrics, site.intervals.get(field, {}), keys)
+                line |= _worth(site.joining) if trained == "federated" else {}
                 yield line | {
                     "trained": trained,
                     "site": site.name,
@@ -198,6 +202,15 @@ def _line(of: Final | Metrics, intervals: Intervals, keys: Sequence[str]) -> dic
                 f"{key}_high": _text(intervals[key][1]),
             }
     return line
+
+
+def _worth(joining: Joining | None) -> dict[str, Any]:
+    if joining is None:
+        return {}
+    gain = joining.gain
+    told = (_text(gain.difference), *(_text(value) for value in gain.interval or (None, None)))
+    said = (joining.taken, joining.metric, *told, gain.verdict or "")
+    return dict(zip(WORTH, said, strict=True))
 
 
 def _text(value: float | None) -> str:

@@ -159,6 +159,7 @@ def _in_mlflow(setting: Setting, job: Job, folder: Path) -> None:
 
 
 def _concluded(setting: Setting, folder: Path, result: Result) -> None:
+    from experiments.joining import VERDICTS
     from server.comparison import conclude
 
     found: dict[str, float] = {"seconds": result.seconds}
@@ -167,6 +168,8 @@ def _concluded(setting: Setting, folder: Path, result: Result) -> None:
             for key, value in of.model_dump().items():
                 if value is not None:
                     found[f"{name}.{key}"] = float(value)
+    gains = [site.joining.gain.verdict for site in result.sites if site.joining is not None]
+    found |= {f"joining.{name.replace(' ', '_')}": gains.count(name) for name in VERDICTS if gains}
     try:
         conclude(folder, found, **setting.mlflow)
     except Exception as error:  # noqa: BLE001 - as above

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from client.local import Bags
 from client.simulation import Recipe
-from experiments import baselines, kept_baselines, personal, rivals
+from experiments import baselines, each_output, kept_baselines, personal, rivals
 from experiments.baselines import Intervals, Scored
+from experiments.each_output import Outputs
+from experiments.joining import Joined, Joining, OwnHead, joining
 from experiments.simulate.result import Other
 from tasks.heads.head import Weights
 from tasks.metrics import Metrics
@@ -24,7 +26,7 @@ SHARED: Mapping[Other, Callable[[Study, Mapping[str, Bags]], Scored]] = {
     "closed_form": rivals.closed_form,
     "untrained": rivals.untrained,
 }
-PERSONAL: Mapping[Other, Callable[..., Scored]] = {
+PERSONAL: Mapping[OwnHead, Callable[..., Scored]] = {
     "fine_tuned": personal.fine_tuned,
     "mean_regularised": personal.mean_regularised,
 }
@@ -32,15 +34,17 @@ PERSONAL: Mapping[Other, Callable[..., Scored]] = {
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """Every baseline; nothing where none was asked for.
+    """A federation, and every baseline; none where none was asked for.
 
     Attributes:
+        federated: The federation's head.
         alone: The study's head at each site by itself.
         pooled: The study's head on everybody's records.
         shared: Further heads for all sites.
         own: Further heads of each site's own.
     """
 
+    federated: Scored
     alone: Mapping[str, Scored] = field(default_factory=dict)
     pooled: Scored | None = None
     shared: Mapping[Other, Scored] = field(default_factory=dict)
@@ -60,18 +64,56 @@ class Against:
 
     def intervals(self) -> dict[str, Intervals]:
         """Over all held-out patients, of heads for all sites."""
-        found: dict[str, Intervals] = {name: of.intervals for name, of in self.shared.items()}
-        return found | ({"pooled": self.pooled.intervals} if self.pooled else {})
+        return {name: of.intervals for name, of in self._for_all().items()}
 
     def intervals_at(self, site: str) -> dict[str, Intervals]:
         """Over one site's held-out patients."""
-        each = {str(name): of for name, of in self.shared.items()}
-        each |= {name: of[site] for name, of in self.own.items() if site in of}
-        each |= {"local": self.alone[site]} if site in self.alone else {}
-        each |= {"pooled": self.pooled} if self.pooled else {}
+        each = self._at(site)
         return {
             name: of.site_intervals[site] for name, of in each.items() if site in of.site_intervals
         }
+
+    def outputs(self) -> dict[str, Outputs]:
+        """Each output by itself over all sites, where there are few; of heads of the sites' own
+        the mean.
+        """
+        if len(self.federated.detail.outputs) > each_output.MOST:
+            return {}
+        found = {name: of.detail.outputs for name, of in self._for_all().items()}
+        alone: dict[str, Mapping[str, Scored]] = {"local": self.alone}
+        for name, each in (alone | {str(name): of for name, of in self.own.items()}).items():
+            rows = [(of.whole.patients, of.site_outputs[site]) for site, of in each.items()]
+            found[name] = each_output.mean(rows)
+        return {name: outputs for name, outputs in found.items() if outputs}
+
+    def outputs_at(self, site: str) -> dict[str, Outputs]:
+        """The same on one site's held-out patients."""
+        each = self._at(site)
+        return {name: of.site_outputs[site] for name, of in each.items() if site in of.site_outputs}
+
+    def joining(self, site: str, *, metric: str) -> Joining | None:
+        """What joining is worth to a site; None where it was not trained alone.
+
+        Args:
+            site: Its name.
+            metric: The study's leading one.
+        """
+        if site not in self.alone:
+            return None
+        joined: dict[Joined, Scored] = {"federated": self.federated}
+        joined |= {name: self.own[name][site] for name in PERSONAL}
+        return joining(site, metric=metric, alone=self.alone[site], joined=joined)
+
+    def _at(self, site: str) -> dict[str, Scored]:
+        """Every head that was scored on a site's held-out patients."""
+        each = self._for_all() | {name: of[site] for name, of in self.own.items() if site in of}
+        return each | ({"local": self.alone[site]} if site in self.alone else {})
+
+    def _for_all(self) -> dict[str, Scored]:
+        """Every head that is one for all sites."""
+        found = {str(name): of for name, of in self.shared.items()}
+        found |= {"pooled": self.pooled} if self.pooled else {}
+        return {"federated": self.federated} | found
 
 
 @dataclass(slots=True)
@@ -121,7 +163,7 @@ class Measure:
         going_on = study.model_copy(update={"head": self.study.head})
         own |= self._personal(going_on, federated.whole.threshold, weights)
         self.tell("baselines", self._done, self._done)
-        return Against(alone, pooled, shared, own)
+        return Against(federated, alone, pooled, shared, own)
 
     def _personal(
         self, study: Study, threshold: float | None, weights: Weights

@@ -17,6 +17,8 @@ from rich.text import Text
 
 from client.site import Site
 from experiments.columns import Columns, columns
+from experiments.each_output import Outputs
+from experiments.simulate import verdicts
 from experiments.simulate.result import Engine, Final, Other, Result
 from privacy import accounting
 from tasks.metrics import Metrics
@@ -25,6 +27,8 @@ from tasks.study import Study
 
 KEPT = "patients kept to "
 STAYS = "stays kept"
+FEW_ROWS = 12
+"""Outputs up to which each has a row of its own."""
 
 
 class Terminal:
@@ -137,6 +141,9 @@ class Terminal:
     def result(self, result: Result, places: Places) -> None:
         """See `Screen.result`."""
         self.console.print(_hospitals_table(result, self._columns))
+        few = result.outputs.get("federated", ())
+        if 0 < len(few) <= FEW_ROWS:
+            self.console.print(_outputs_table(result, few))
         self.console.print(_headline(result, self._columns))
         self.console.print(
             "\nrounds, parameters and every site's metrics in the browser:", style="bold"
@@ -235,28 +242,42 @@ def _hospitals_table(result: Result, shown: Columns) -> Table:
     table.caption = (
         "size: training patients, as declared; held: patients held out. Alone and pooled train "
         "without privacy and keep their best round; the federation keeps its last. Own: the "
-        "federation's head, trained on at the hospital, where it stays. Green: joining beats "
-        "staying alone (micro-F1)."
-    )
+        "federation's head, trained on at the hospital, where it stays."
+    ) + verdicts.legend(result, shown)
     table.add_column("hospital", no_wrap=True)
-    for name in ("size/held", "alone", "federated", "own", "pooled", "epsilon"):
+    for name in ("size/held", "alone", "federated", "own", "", "pooled", "epsilon"):
         table.add_column(name, justify="right", no_wrap=True)
     for site in result.sites:
         if site.federated is None:
-            table.add_row(site.name, str(site.declared_patients), "", "took no part", "", "", "")
+            table.add_row(site.name, str(site.declared_patients), "", "took no part")
             continue
-        better = site.local is not None and (
-            (site.federated.micro_f1 or 0) > (site.local.micro_f1 or 0)
-        )
+        joining = site.joining
+        style = {joining.taken: verdicts.STYLES[joining.gain.verdict]} if joining else {}
+        own = joining.own if joining else None
+        scores = _two(site.others.get(own) if own else None, shown)
         table.add_row(
             site.name,
             f"{site.declared_patients}/{site.federated.patients}",
             _two(site.local, shown),
-            Text(_two(site.federated, shown), style="bold green" if better else ""),
-            _two(site.others.get("mean_regularised"), shown),
+            Text(_two(site.federated, shown), style=style.get("federated", "")),
+            Text(scores, style=style.get(own, "") if own else ""),
+            verdicts.MARKS[joining.gain.verdict] if joining else "",
             _two(site.pooled, shown),
             epsilon_text(site.epsilon),
         )
+    return table
+
+
+def _outputs_table(result: Result, outputs: Outputs) -> Table:
+    table = plain_table("AUROC of each output, over all held-out patients")
+    ways = {"federated": "federated", "pooled": "pooled", "local": "alone (mean)"}
+    shown = {key: name for key, name in ways.items() if key in result.outputs}
+    table.add_column("output", overflow="fold")
+    for name in ("stays", *shown.values()):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, output in enumerate(outputs):
+        scores = (number_text(result.outputs[key][number].auroc) for key in shown)
+        table.add_row(output.output, f"{output.support:,}", *scores)
     return table
 
 
@@ -286,6 +307,7 @@ def _headline(result: Result, shown: Columns) -> str:
     for name, words in OTHERS.items():
         if name in result.others:
             said.append(f"{words}:\n           {_all(result.others[name], shown)}")
+    said += [worth] if (worth := verdicts.sentence(result, shown)) else []
     said.append(
         "privacy was off"
         if final.epsilon is None

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from experiments.baselines import Detail, Intervals
+from experiments.each_output import Outputs
+from experiments.joining import Joining
 from privacy.spec import Spec
 from tasks.metrics import Metrics
 
@@ -37,6 +39,9 @@ class SiteResult(Spec):
         split: How its patients were divided.
         intervals: 95% intervals over its held-out patients, of `local`, `federated`, `pooled` and
             each of `others`.
+        outputs: Each output by itself on its held-out patients, by the same names; empty where the
+            study asks for many (`experiments.each_output`).
+        joining: Whether it is better off for having joined; None without baselines.
     """
 
     name: str
@@ -50,6 +55,8 @@ class SiteResult(Spec):
     left_out: dict[str, int] = {}
     split: str = ""
     intervals: dict[str, Intervals] = {}
+    outputs: dict[str, Outputs] = {}
+    joining: Joining | None = None
 
 
 class RoundResult(Spec):
@@ -111,6 +118,9 @@ class Result(Spec):
         detail: Of the headline: coarser levels, buckets, calibration, each output.
         intervals: 95% intervals over held-out patients, of `federated`, `pooled` and those of
             `others` that are one head for all.
+        outputs: Each output by itself over all held-out patients, of `federated`, `local`, `pooled`
+            and each of `others`, where the study asks for few; of heads of the sites' own the mean
+            of the sites at which it occurs.
         weights: File of the final weights.
         seconds: Of everything.
     """
@@ -128,5 +138,6 @@ class Result(Spec):
     others: dict[Other, Metrics] = {}
     detail: Detail = Detail()
     intervals: dict[str, Intervals] = {}
+    outputs: dict[str, Outputs] = {}
     weights: str
     seconds: float

@@ -18,6 +18,7 @@ from client.simulation import Simulation
 from client.site import Site
 from client.stratify import Stratified
 from experiments import baselines
+from experiments.columns import leading
 from experiments.simulate.against import Against, Measure
 from experiments.simulate.result import Engine, Final, Result, RoundResult, SiteResult
 from privacy.errors import SiteError
@@ -258,7 +259,7 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
     }
     weights = load_weights(Path(this.weights))
     federated = baselines.federated(this.study, taking_part, weights)
-    against = Against()
+    against = Against(federated)
     if with_baselines:
         measure = Measure(
             this.study,
@@ -282,7 +283,9 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
             left_out=this.left_out.get(site.name, {}),
             split=site.split.said(site.at(site.data)) if site.name in taking_part else "",
             others=against.others_at(site.name),
-            intervals=_federated(federated, site.name) | against.intervals_at(site.name),
+            intervals=against.intervals_at(site.name),
+            outputs=against.outputs_at(site.name),
+            joining=against.joining(site.name, metric=leading(len(this.study.outputs))[1]),
         )
         for site in sorted(this.sites, key=lambda site: site.name)
     ]
@@ -303,12 +306,8 @@ def _result(this: Simulated, began: float, *, with_baselines: bool) -> Result:
         pooled=pooled.whole if pooled else None,
         detail=federated.detail,
         others=against.others(),
-        intervals={"federated": federated.intervals} | against.intervals(),
+        intervals=against.intervals(),
+        outputs=against.outputs(),
         weights=this.weights,
         seconds=time.monotonic() - began,
     )
-
-
-def _federated(federated: baselines.Scored, site: str) -> dict[str, baselines.Intervals]:
-    found = federated.site_intervals.get(site)
-    return {} if found is None else {"federated": found}

@@ -14,6 +14,7 @@ from experiments.kept_baselines import kept
 from tasks.bags import PatientBag
 from tasks.heads.questions import Questions
 from tasks.metrics import Metrics
+from tasks.per_output import OutputMetrics
 from tasks.strategy import FedAvgSpec
 
 SCORED = Scored(
@@ -22,6 +23,9 @@ SCORED = Scored(
     detail=Detail(),
     intervals={"micro_f1": (0.125, 0.375)},
     site_intervals={"ash": {"map": (0.0, 1.0)}},
+    site_outputs={"ash": (OutputMetrics(output="I10", support=0),)},
+    site_draws={"ash": (0.1, None, 1 / 3)},
+    site_tune={"ash": None},
 )
 
 

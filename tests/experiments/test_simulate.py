@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import patient, policy_table, simulation_table, site_table
+from builders import CODES, patient, policy_table, simulation_table, site_table
 from rich.console import Console
 
 from client.simulation import Simulation
 from client.site import Site
+from experiments.joining import FEWEST, verdict
 from experiments.simulate.display import Terminal, _tallied
 from experiments.simulate.result import Result
 from experiments.simulate.run import SimulationFailed, simulate
@@ -95,6 +96,52 @@ def test_a_simulation_ends_with_the_result_that_is_promised(study_file, tmp_path
         assert said in screen.said
     ledger = Site.read(screen.run / "sites" / "ash" / "site.toml").open_ledger()
     assert ledger.epsilon(delta=1e-5) == pytest.approx(table["final"]["epsilon"])
+    for site in table["sites"]:
+        _joined(site)
+        assert set(site["outputs"]) == EACH == set(site["intervals"])
+        for name, rows in site["outputs"].items():
+            assert [row["output"] for row in rows] == list(CODES), name
+            known = [row["auroc"] for row in rows if row["auroc"] is not None]
+            whole = site["others"][name] if name in site["others"] else site[name]
+            assert whole["auroc_macro"] == pytest.approx(np.mean(known))
+    assert set(table["outputs"]) == EACH
+    assert table["outputs"]["federated"] == table["detail"]["outputs"]
+    stays = {name: [row["support"] for row in rows] for name, rows in table["outputs"].items()}
+    assert all(of == stays["federated"] for of in stays.values())
+
+
+EACH = {
+    "federated",
+    "local",
+    "pooled",
+    "closed_form",
+    "closed_form_alone",
+    "untrained",
+    "fine_tuned",
+    "mean_regularised",
+}
+"""Every way of training that is scored at a site."""
+
+
+def _joined(site: dict[str, Any]) -> None:
+    """What a site's line says of joining is what its heads scored."""
+    joining = site["joining"]
+    assert set(joining) == {"metric", "tune", "taken", "gains"}
+    heads = {"federated": site["federated"]} | site["others"]
+    assert joining["metric"] == "auroc_macro"  # eight outputs
+    assert joining["taken"] in joining["gains"]
+    assert set(joining["gains"]) == set(joining["tune"])
+    best = max(value for value in joining["tune"].values())
+    assert joining["tune"][joining["taken"]] == best
+    for name, gain in joining["gains"].items():
+        assert set(gain) == {"difference", "interval", "verdict"}
+        difference = heads[name]["auroc_macro"] - site["local"]["auroc_macro"]
+        assert gain["difference"] == pytest.approx(difference)
+        low, high = gain["interval"]
+        assert low - 0.01 <= difference <= high + 0.01
+        true = sum(row["support"] for row in site["outputs"]["local"])
+        few = min(site["federated"]["patients"], true) < FEWEST
+        assert gain["verdict"] == (None if few else verdict((low, high)))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(study_file, tmp_path):

@@ -227,6 +227,8 @@ def test_each_cell_is_a_run_under_the_grids_in_mlflow(folder, ended):
     assert run.info.status == "FINISHED"
     assert run.data.params["compare.head"] == "linear"
     assert 0 < run.data.metrics["pooled.micro_f1"] <= 1
+    told = {"joining.better_off", "joining.not_told_apart", "joining.worse_off"}
+    assert told <= set(run.data.metrics)
     site = found["head linear, patience long, sites two, seed 3 / ash"]
     assert site.data.tags["mlflow.parentRunId"] == run.info.run_id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from experiments.baselines import Detail
 from experiments.compare import drawing, figures, summary
 from experiments.compare.grid import Grid
 from experiments.compare.kept import Done
+from experiments.joining import Gain, Joining
 from experiments.simulate.result import Final, Result, RoundResult, SiteResult
 from tasks.metrics import Metrics
 from tasks.per_output import Bucket
@@ -172,3 +174,30 @@ def test_the_csv_has_a_line_for_all_sites_and_one_for_each(grid, whole, tmp_path
     assert first.split(",")[:3] == ["0.1", "one", "1"]
     # Of each cell: all sites federated; each of two sites federated and alone.
     assert len(others) + 1 == 4 * (1 + 2 * 2)
+
+
+def test_the_csv_says_of_each_federated_site_what_joining_is_worth(grid, whole, tmp_path):
+    gains = {
+        "federated": Gain(difference=0.5, interval=(0.25, 0.75), verdict="better off"),
+        "fine_tuned": Gain(),
+    }
+    joinings = [
+        Joining(metric="micro_f1", tune={"federated": 1.0}, taken=taken, gains=gains)
+        for taken in gains
+    ]
+    cell = grid.cells[0].digest
+    sites = zip(whole[cell].result.sites, joinings, strict=True)
+    told = tuple(site.model_copy(update={"joining": joining}) for site, joining in sites)
+    changed = whole[cell].result.model_copy(update={"sites": told})
+    done = {cell: whole[cell].model_copy(update={"result": changed})}
+    summary.write_csv(grid, done, tmp_path / "c.csv")
+    with (tmp_path / "c.csv").open(encoding="utf-8", newline="") as file:
+        lines = [tuple(line[key] for key in summary.WORTH) for line in csv.DictReader(file)]
+    nothing = ("",) * len(summary.WORTH)
+    assert lines == [
+        nothing,
+        ("federated", "micro_f1", "0.5", "0.25", "0.75", "better off"),
+        nothing,
+        ("fine_tuned", "micro_f1", "", "", "", ""),
+        nothing,
+    ]
