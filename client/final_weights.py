@@ -16,7 +16,7 @@ from privacy.errors import EncoderDiffers, ReleaseBlocked, SiteError
 from privacy.files import drafts, remove, replacing
 from privacy.weights import check_weights
 from tasks.heads.head import Weights
-from tasks.heads.weights_file import load_weights
+from tasks.heads.weights_file import SiteOwn, load_weights
 from tasks.study import Study
 
 IDENTITY = "encoder"
@@ -70,7 +70,7 @@ def read(site: Site, study: Study, *, identity: str, file: Path | None = None) -
         said = _metadata(path).get(IDENTITY, identity)
         weights = load_weights(path)
         check_weights(weights, study.contract())
-    except ReleaseBlocked as error:
+    except (ReleaseBlocked, SiteOwn) as error:
         raise SiteError(
             f"{path.name} does not hold the final weights of study {study.name}: {error}"
         ) from None

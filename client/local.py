@@ -6,6 +6,7 @@ what came in, train, keep the answer.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from client import approval, final_weights, wanted
 from client import cohort as cohorts
 from client.counting import counted, log_spend
 from client.site import Site
-from privacy.errors import CodeDiffers, EncoderDiffers, StudyRefused
+from privacy.errors import CodeDiffers, EncoderDiffers, SiteError, StudyRefused
 from privacy.fingerprint import code_fingerprint
 from privacy.ledger import Ledger, Receipt
 from privacy.mechanism import Memory, Training
@@ -33,6 +34,8 @@ from tasks.heads.head import Head, SummedHead, Weights, set_weights, weights_of
 from tasks.heads.questions import Questions
 from tasks.loss import patient_losses
 from tasks.study import Study
+
+LOG = logging.getLogger("fedward.site")
 
 ROOM = 2**25
 """Numbers in one tensor of a step, at most about: 128 MiB."""
@@ -178,7 +181,11 @@ def evaluate(site: Site, study: Study, header: RequestHeader, weights: Weights) 
         bags, identity = _bags(site, study, header)
         if header.round == study.rounds and site.coordinator is not None:
             # What the site may make a head of its own from (`client.personalise`).
-            final_weights.keep(site, study, weights, identity=identity)
+            try:
+                final_weights.keep(site, study, weights, identity=identity)
+            except (OSError, SiteError) as error:
+                # A convenience of the site's must not cost the study its last question.
+                LOG.warning("%s: final weights are not kept: %s", site.name, error)
         return _tallied(
             site, study, header, weights=weights, bags=bags, identity=identity, ledger=ledger
         ), {}
@@ -216,7 +223,7 @@ def fit(
         declared_patients=declared_patients,
         stream=stream,
         memory=memory or {},
-        at_once=_at_once(patients, width=study.encoder.dim + outputs),
+        at_once=_at_once(patients, width=study.encoder.dim + max(outputs, _asked(head))),
         pairs=partial(pairs_of, study) if isinstance(head, SummedHead) else None,
     )
     return study.privacy.fit(head, patients, training)
@@ -227,6 +234,12 @@ def _at_once(patients: Sequence[PatientBag], *, width: int) -> int:
     stays = max((len(bag.vectors) for bag in patients), default=1)
     chunks = max((len(stay) for bag in patients for stay in bag.vectors), default=1)
     return max(1, ROOM // (stays * chunks * width))
+
+
+def _asked(head: Head) -> int:
+    """How many questions a head asks each chunk; 0 where it asks none."""
+    questions = getattr(head, "questions", None)
+    return 0 if questions is None else len(questions)
 
 
 def pairs_of(study: Study, head: nn.Module, patients: Sequence[PatientBag]) -> Pairs:

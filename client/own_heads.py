@@ -31,9 +31,9 @@ from privacy.files import remove
 from privacy.release import Hex, SiteName
 from privacy.spec import Spec
 from tasks.heads.head import Weights
-from tasks.heads.weights_file import WEIGHTS, load_weights
+from tasks.heads.weights_file import PATIENTS, WEIGHTS, weights_in
 
-FACTS, PATIENTS = "own", "patients"
+FACTS = "own"
 ENDING = ".own.safetensors"
 
 
@@ -105,8 +105,9 @@ def read(path: Path) -> OwnHead:
     try:
         with safe_open(path, framework="numpy") as file:
             facts = Facts.model_validate_json((file.metadata() or {})[FACTS])
-            hashes = np.asarray(file.get_tensor(PATIENTS), np.uint8).reshape(-1, HASH_BYTES)
-        return OwnHead(facts, load_weights(path), frozenset(row.tobytes() for row in hashes))
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no map
+        hashes = np.asarray(arrays.pop(PATIENTS), np.uint8).reshape(-1, HASH_BYTES)
+        return OwnHead(facts, weights_in(arrays), frozenset(row.tobytes() for row in hashes))
     except (OSError, SafetensorError, LookupError, TypeError, ValueError):
         raise SiteError(
             f"{path.name} is not there or damaged; `fedward site personalise` makes it again"

@@ -21,7 +21,7 @@ from privacy.release import Tally
 from tasks.heads.head import Head, Weights, set_weights
 from tasks.metrics import Metrics, best_threshold, metrics
 from tasks.strategy import FedAvgSpec
-from tasks.study import Study
+from tasks.study import OptimizerSpec, Study
 from tasks.tallies import SCORES, TUNE, by_name, tune_tallies
 
 Tell = Callable[[], None]
@@ -30,9 +30,13 @@ Tell = Callable[[], None]
 
 def without_privacy(study: Study) -> Study:
     """The study as it is trained alone; nobody's updates are put together. Nor does it start from
-    an earlier study's weights: those have seen all sites.
+    an earlier study's weights: those have seen all sites. A rate of plain gradient descent that was
+    chosen for clipped gradients is far too high for whole ones: Adam's default takes its place.
     """
-    return study.model_copy(update={"privacy": Off(), "strategy": FedAvgSpec(), "start": None})
+    changed: dict[str, object] = {"privacy": Off(), "strategy": FedAvgSpec(), "start": None}
+    if study.privacy.largest_clip is not None and study.optimizer.kind == "sgd":
+        changed["optimizer"] = OptimizerSpec()
+    return study.model_copy(update=changed)
 
 
 def trained(

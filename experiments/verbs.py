@@ -65,8 +65,14 @@ def opened_site(path: Path) -> Iterator[Site]:
         yield Site.read(path)
 
 
-def write_json(path: Path | None, made: object) -> None:
-    """Writes a Spec, or lists and tables of such, where a file was asked for."""
+def write_json(path: Path | None, made: object, *, private: bool = False) -> None:
+    """Writes a Spec, or lists and tables of such, where a file was asked for.
+
+    Args:
+        path: Where to; None writes nothing.
+        made: What.
+        private: Whether it tells of a site's records: for its owner alone, mode 0600.
+    """
     if path is None:
         return
     import json
@@ -80,4 +86,7 @@ def write_json(path: Path | None, made: object) -> None:
         text = made.model_dump_json(indent=2)
     else:
         text = json.dumps(made, default=plain, indent=2)
+    if private:
+        path.touch(mode=0o600)
+        path.chmod(0o600)
     path.write_text(text + "\n", "utf-8")

@@ -11,9 +11,11 @@ Guarantees:
     Unit: one patient. Neighbours: one patient added or removed. Sensitivity: the sum changes by at
     most the clip in L2 norm over all trained weights, where no patient's loss depends on another.
     Norm and sum come from the same numbers, so that rounding on the way back to a layer is in both.
-    Rounding in the sum itself is bounded too: it is relative to the rows that are added and not to
-    what is left when they cancel, so a patient's norm counts as 2^-16 of their lengths at least;
-    by what was tried, the sum then moves by at most the clip and one 256th of it.
+    Sums over rows and over patients are taken in double precision and rounded once: in single
+    precision, rounding is relative to rows that may cancel in the norm, and a neighbour with more
+    rows changes it for everybody. A patient's norm counts as 2^-24 of the rows' lengths at least:
+    inner products know it no better, and what rounding of doubles leaves in the sum is then below
+    2^-28 of the clip for each patient.
     A patient whose gradient is not finite, or too long for a share of it to be a normal number,
     counts as zero: no weights can make one patient spoil the sum.
 """
@@ -34,9 +36,9 @@ from privacy.mechanism import Losses
 LONGEST = 1e30
 """A longer gradient counts as zero: what a clip of 0.001 leaves of it is still a normal number."""
 
-ROUNDING = 2.0**-16
-"""Of the lengths of a patient's rows, of which products of single precision are good to about
-2^-24."""
+ROUNDING = 2.0**-24
+"""Of the lengths of a patient's rows. Their products in double precision are good to about 2^-53 of
+them, and a norm from inner products, which are squares, to the root of that."""
 
 ROOM = 2**25
 """Most numbers in one piece of work on norms."""
@@ -67,16 +69,16 @@ class Rows:
         return torch.cat([torch.maximum(norm(a, b), ROUNDING * _lengths(a, b)) for a, b in pieces])
 
     def sum(self, left: Tensor) -> Tensor:
-        """The sum over patients of their gradients times `left`, (O, I).
+        """The sum over patients of their gradients times `left`, (O, I) float64.
 
         Args:
-            left: (P,); where it is 0, the patient's rows are not read.
+            left: (P,) float64; where it is 0, the patient's rows are not read.
         """
         read = left > 0
         if not read.all():
             return Rows(self.inputs[read], self.errors[read]).sum(left[read])
-        errors = (self.errors * left[:, None, None]).flatten(0, 1)
-        total: Tensor = errors.T @ self.inputs.flatten(0, 1)
+        errors = (self.errors.double() * left[:, None, None]).flatten(0, 1)
+        total: Tensor = errors.T @ self.inputs.double().flatten(0, 1)
         return total
 
 
@@ -93,7 +95,7 @@ class Whole:
     def sum(self, left: Tensor) -> Tensor:
         """As `Rows.sum`."""
         read = left > 0
-        total: Tensor = torch.tensordot(left[read], self.gradients[read], dims=1)
+        total: Tensor = torch.tensordot(left[read], self.gradients[read].double(), dims=1)
         return total
 
 
@@ -105,7 +107,7 @@ def _norms_of_inner(inputs: Tensor, errors: Tensor) -> Tensor:
 
 
 def _norms_of_sum(inputs: Tensor, errors: Tensor) -> Tensor:
-    return _length(torch.bmm(errors.mT, inputs).flatten(1), dim=1)
+    return _length(torch.bmm(errors.double().mT, inputs.double()).flatten(1), dim=1)
 
 
 def _lengths(inputs: Tensor, errors: Tensor) -> Tensor:
@@ -211,13 +213,13 @@ def clipped_sum(
     Returns:
         Each patient's norm before it was clipped, (P,) float64; 0 of one that counts as zero.
     """
-    sums = [torch.zeros_like(parameter) for parameter in model.trained]
+    sums = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in model.trained]
     norms = [torch.zeros(0, dtype=torch.float64)]
     for start in range(0, len(patients), at_once):
         some = patients[start : start + at_once]
         norms.append(_add(model.of(losses(model, some)), clip, sums, people=len(some)))
     for parameter, total in zip(model.trained, sums, strict=True):
-        parameter.grad = total
+        parameter.grad = total.to(parameter.dtype)
     return torch.cat(norms)
 
 
@@ -235,7 +237,7 @@ def _add(
     left = torch.where(good, clip / norms.clamp(min=clip), 0)
     for of, total in zip(gradients, sums, strict=True):
         if of is not None:
-            total.add_(of.sum(left.to(total.dtype)).view_as(total))
+            total.add_(of.sum(left).view_as(total))
     return norms
 
 

@@ -21,7 +21,7 @@ def patient_gradients(
     For audits: nothing is clipped and no noise is added, so the result is as private as the
     patients are. Opacus writes each gradient down here, where `dp-sgd` sums without that
     (`privacy.clipped_sums`); every head that the one trains the other can audit. A patient whose
-    gradient is not finite counts as zero, as there.
+    gradient is not finite, or longer than `LONGEST`, counts as zero, as there.
 
     Args:
         head: Left as it was, without gradients.
@@ -42,8 +42,13 @@ def patient_gradients(
             # As in `dp_sgd`: the vectors are frozen, so no input needs a gradient.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
             losses(model, patients).mean().backward()  # type: ignore[no-untyped-call]
-        _silence(head)
-        found = {name: vars(p)["grad_sample"].detach() for name, p in trained.items()}
+        found = {
+            name: torch.zeros(len(patients), *p.shape)
+            if vars(p)["grad_sample"] is None  # no loss reaches it
+            else vars(p)["grad_sample"].detach()
+            for name, p in trained.items()
+        }
+        _silence(list(found.values()))
     finally:
         model.to_standard_module()
         forget(head)
@@ -53,10 +58,11 @@ def patient_gradients(
     return found
 
 
-def _silence(head: nn.Module) -> None:
-    """Zeroes the gradient of each patient whose own norm is not finite."""
-    samples: list[Tensor] = [vars(p)["grad_sample"] for p in head.parameters() if p.requires_grad]
-    squares = torch.stack([g.flatten(1).norm(dim=1) for g in samples]).square().sum(0)
-    broken = ~torch.isfinite(squares.sqrt())
+def _silence(samples: Sequence[Tensor]) -> None:
+    """Zeroes the gradients of each patient whose norm over all of them `dp-sgd` counts as zero."""
+    from privacy.clipped_sums import LONGEST
+
+    squares = torch.stack([g.double().flatten(1).norm(dim=1) for g in samples]).square().sum(0)
+    broken = ~(squares.sqrt() <= LONGEST)
     for sample in samples:
         sample[broken] = 0

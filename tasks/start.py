@@ -17,8 +17,9 @@ class Start(Spec):
     """Where round 1 starts: at the weights that an earlier study released, in place of the head's
     own start. The table `[start]` of a study file; who launches the study gives the weights' file.
 
-    The digest covers the hash and the earlier head, so a site that approves the study approves
-    these weights. Sites need no file: they are sent weights in every round.
+    The digest covers the hash and the earlier head, and the coordinator's code starts from no
+    other file. Sites need none, and do not check: they are sent weights in every round, and no
+    promise to patients rests on where those come from.
 
     The outputs must be those of the earlier study, in their order: weights say nothing of what
     they are about.

@@ -85,6 +85,13 @@ MUTATIONS = (
         CLIPPED,
     ),
     Mutation(
+        "dp-sgd: sums in single precision",
+        "privacy/clipped_sums.py",
+        "total: Tensor = errors.T @ self.inputs.double().flatten(0, 1)",
+        "total: Tensor = (errors.float().T @ self.inputs.flatten(0, 1)).double()",
+        CLIPPED,
+    ),
+    Mutation(
         "dp-sgd: what another layer makes of a weight is left out",
         "privacy/clipped_sums.py",
         "if (rows or sums) and len(wholes) > len(sums):",

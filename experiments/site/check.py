@@ -51,7 +51,7 @@ def check(
             console.print(line, soft_wrap=True)
             sys.stdout.flush()
             status.update("looking")
-    write_json(json, found)
+    write_json(json, found, private=True)
     wrong = sum(finding.state == "wrong" for finding in found)
     if wrong:
         console.print(f"{wrong} to mend before a study can run here", style="bold red")

@@ -69,7 +69,7 @@ def ledger(
                 typer.echo(f"a new high-water mark of the {name} stands at {length}")
         print_account(account(opened, last=last), where=opened.at(opened.ledger))
         if json is not None:
-            write_json(json, account(opened))
+            write_json(json, account(opened), private=True)
 
 
 @app.command()
@@ -105,7 +105,7 @@ def approve(  # noqa: PLR0917 - typer passes them by name
             fail(f"{study} is study {found.digest}, not {digest}")
         page = approval.page(opened, found)
         print_page(page)
-        write_json(json, page)
+        write_json(json, page, private=True)
         if page.broken and not revoke:
             fail("the study breaks this site's policy; change site.toml first, if you must")
         word = "Revoke" if revoke else "Approve"
@@ -127,7 +127,7 @@ def statement(site: SiteFile = Path("site.toml"), json: JsonFile = None) -> None
     with opened_site(site) as opened:
         made = make(opened)
         typer.echo(said(made))
-        write_json(json, made)
+        write_json(json, made, private=True)
         if not made.holds and made.rounds:
             raise typer.Exit(1)
 
@@ -144,7 +144,7 @@ def log(
     with opened_site(site) as opened:
         lines = opened.open_log().lines()
         print_log(lines, last=last, where=opened.at(opened.audit_log))
-        write_json(json, lines)
+        write_json(json, lines, private=True)
 
 
 @app.command()
@@ -193,4 +193,4 @@ def purge(  # noqa: PLR0917 - typer passes them by name
         )
         opened.open_log().write("purged", **{key: said[key] for key in kept})
         print_proof(proof)
-        write_json(json, proof)
+        write_json(json, proof, private=True)

@@ -52,7 +52,7 @@ def embed(  # noqa: PLR0917 - typer passes them by name
             _watch(site, every, console, json)
         asked = None if study is None else Study.read(study)
         found = _once(opened, asked, console, wait=wait)
-    write_json(json, found)
+    write_json(json, found, private=True)
     if not found:
         console.print("no study waits here: one is taken in once it is approved, or with --study")
     if any(one.reason for one in found):
@@ -80,7 +80,7 @@ def _watch(site: Path, every: float, console: Console, json: Path | None) -> Non
         with screen:
             found = watch.step()
         if found:
-            write_json(json, found)
+            write_json(json, found, private=True)
         time.sleep(LOOK_SECONDS)
 
 

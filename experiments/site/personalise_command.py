@@ -32,4 +32,4 @@ def personalise(
     with opened_site(site) as opened:
         found = personalised(opened, made(opened, digest, weights, console), console)
         show(found, console, where=opened.at(opened.heads))
-        write_json(json, found)
+        write_json(json, found, private=True)

@@ -19,6 +19,6 @@ def status(
     with opened_site(site) as opened:
         found = status_of(opened)
     print_status(found)
-    write_json(json, found)
+    write_json(json, found, private=True)
     if found.wrong:
         raise typer.Exit(1)

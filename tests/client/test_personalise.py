@@ -261,6 +261,26 @@ def bad(start: dict[str, np.ndarray]) -> dict[str, tuple[dict[str, np.ndarray], 
     }
 
 
+def test_a_head_of_the_sites_own_is_not_taken_for_the_federations(site, study, start, tmp_path):
+    prepare(site, study)
+    inside = {f"weights/{name}": value for name, value in start.items()}
+    save_file(inside | {"patients": np.zeros((1, 32), np.uint8)}, tmp_path / "x.safetensors")
+    with pytest.raises(SiteError, match=r"^x\.safetensors does not hold .* it never leaves$"):
+        personalise(site, study.digest, weights=tmp_path / "x.safetensors")
+
+
+def test_a_round_is_answered_where_the_final_weights_cannot_be_kept(
+    site, study, start, monkeypatch
+):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(final_weights, "write", full)
+    prepare(site, study)
+    ask(site, study, start)
+    assert not final_weights.kept_at(site, study.digest).exists()
+
+
 @pytest.mark.parametrize("what", ["name", "more", "shape", "type", "not finite", "huge"])
 def test_weights_that_are_not_the_studys_are_refused(site, study, start, tmp_path, what):
     prepare(site, study)

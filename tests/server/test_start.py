@@ -125,6 +125,11 @@ def test_what_is_given_is_the_file_that_the_study_names(file, tmp_path):
     [
         ({"out.bias": TRAINED["out.bias"]}, r"they are out\.bias \[8\], and those of head"),
         (TRAINED | {"out.bias": np.full(L, 2e6, np.float32)}, "a weight beyond 1e"),
+        (
+            {f"weights/{name}": value for name, value in TRAINED.items()}
+            | {"patients": np.zeros((1, 32), np.uint8)},
+            "a head of a site's own, trained without noise: it never leaves",
+        ),
     ],
 )
 def test_weights_that_no_site_would_take_are_refused_before_one_is_asked(weights, said, tmp_path):
