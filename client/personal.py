@@ -66,7 +66,7 @@ def fine_tuned(
     """The federation's head, trained on at one site for some rounds; the best of them, or none.
 
     Args:
-        study: From `unreleased.without_privacy`, with the federation's head.
+        study: From `unreleased`, without privacy, with the federation's head.
         name: Of the site; seeds the sampling.
         bags: The site's patients: those of `train` are trained on, those of `tune` choose.
         start: The federation's weights.
@@ -94,7 +94,7 @@ def mean_regularised(
     learning, Liu et al. 2022, arXiv:2206.07902); the best pull, or none of it.
 
     Args:
-        study: From `unreleased.without_privacy`, with the federation's head.
+        study: From `unreleased`, without privacy, with the federation's head.
         name: Of the site; seeds the sampling.
         bags: As for `fine_tuned`.
         start: The federation's weights.

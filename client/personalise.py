@@ -32,7 +32,7 @@ from client import cohort as cohorts
 from client.local import Bags
 from client.personal import Personal
 from client.site import Site
-from client.unreleased import without_privacy
+from client.unreleased import unclipped
 from client.withdrawn import withdrawn
 from embeddings.store_file import in_use, purge_waits
 from privacy.errors import SiteError, StoreBroken
@@ -96,7 +96,7 @@ def personalise(
         cohort = _cohort(site, study)
         start = final_weights.read(site, study, identity=cohort.identity, file=weights)
         bags = local.bags_of(site, study, cohort)
-        alone = without_privacy(study)
+        alone = unclipped(study)
         heads = _heads(site, alone, bags, start, progress=progress)
         preferred = personal.preferred(heads)
         _let_a_purge_go_first(site)

@@ -30,13 +30,19 @@ Tell = Callable[[], None]
 
 def without_privacy(study: Study) -> Study:
     """The study as it is trained alone; nobody's updates are put together. Nor does it start from
-    an earlier study's weights: those have seen all sites. A rate of plain gradient descent that was
-    chosen for clipped gradients is far too high for whole ones: Adam's default takes its place.
+    an earlier study's weights: those have seen all sites.
     """
-    changed: dict[str, object] = {"privacy": Off(), "strategy": FedAvgSpec(), "start": None}
-    if study.privacy.largest_clip is not None and study.optimizer.kind == "sgd":
-        changed["optimizer"] = OptimizerSpec()
-    return study.model_copy(update=changed)
+    return study.model_copy(update={"privacy": Off(), "strategy": FedAvgSpec(), "start": None})
+
+
+def unclipped(study: Study) -> Study:
+    """`without_privacy` where nobody gives a recipe: a rate of plain gradient descent that was
+    chosen for clipped gradients is far too high for whole ones, so Adam's default takes its place.
+    """
+    without = without_privacy(study)
+    if study.privacy.largest_clip is None or study.optimizer.kind != "sgd":
+        return without
+    return without.model_copy(update={"optimizer": OptimizerSpec()})
 
 
 def trained(

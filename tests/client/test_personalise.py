@@ -27,11 +27,11 @@ from client.purge import find_study, purge_everything, purge_patient, purge_stud
 from client.unreleased import build_head, train_round, tuned
 from client.withdrawn import keyed_hash, withdraw
 from embeddings.store_file import purge_file
-from experiments import baselines
 from experiments import personal as simulated
 from privacy.errors import EncoderDiffers, SiteError, StoreBroken, StudyRefused
 from privacy.files import locked
 from privacy.fingerprint import code_fingerprint
+from privacy.off import Off
 from privacy.release import RequestHeader
 from tasks.heads.head import weights_of
 from tasks.heads.weights_file import load_weights
@@ -117,7 +117,7 @@ def test_it_is_the_simulations_head_bit_for_bit(ended, study, start, monkeypatch
     monkeypatch.setattr(simulated, "scored", lambda _, __, head, **___: scored.append(head))
     made = personalise(ended, study.digest)
     bags = local.load_bags(ended, study)
-    alone = baselines.without_privacy(study, None)
+    alone = unreleased.unclipped(study)  # what a recipe would say in a simulation
     assert alone == made.study
     for theirs in (simulated.fine_tuned, simulated.mean_regularised):
         theirs(alone, "ash", bags, start=start, threshold=None)
@@ -485,3 +485,16 @@ def test_a_revoked_study_cannot_be_gone_on_with_after_its_purge(kept, study):
     purge_study(kept, study.digest)
     with pytest.raises(StudyRefused, match="revoked"):
         personalise(kept, study.digest)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kept"), [("adam", True), ("sgd", False)], ids=["adam", "sgd"]
+)
+def test_a_rate_for_clipped_gradients_is_not_taken_for_whole_ones(optimizer, kept):
+    chosen = {"kind": optimizer, "learning_rate": 0.5}
+    private = Study.parse_table(study_table(optimizer=chosen), where="x")
+    assert private.privacy.largest_clip is not None
+    assert (unreleased.unclipped(private).optimizer == private.optimizer) is kept
+    assert unreleased.without_privacy(private).optimizer == private.optimizer
+    off = private.model_copy(update={"privacy": Off()})
+    assert unreleased.unclipped(off).optimizer == private.optimizer

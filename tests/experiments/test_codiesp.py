@@ -68,8 +68,9 @@ def test_the_seven_largest_journals_are_sites_and_the_rest_one_more():
 
 
 def test_the_federation_reaches_what_pooled_training_was_seen_to_reach(tmp_path):
-    """Five of the study's eighteen rounds. Floors: 0.02 to 0.03 under .417 / .344 / .457, seen
-    there; all eighteen reach what docs/results.md reports, as pooled training does."""
+    """Five of the study's eighteen rounds. Floors: 0.02 under the lowest of four draws of samples
+    seen there (.389 / .299 / .450, the others up to .417 / .344 / .458); all eighteen reach what
+    docs/results.md reports, as pooled training does."""
     text = (STUDIES / "codiesp-category.toml").read_text("utf-8")
     study = tmp_path / "codiesp-category.toml"
     study.write_text(text.replace("\nrounds = 18\n", "\nrounds = 5\n", 1), "utf-8")
@@ -78,6 +79,6 @@ def test_the_federation_reaches_what_pooled_training_was_seen_to_reach(tmp_path)
     final = result.final
     assert final.epsilon is None
     assert [site.refused for site in result.sites] == [None] * 8
-    assert (final.micro_f1 or 0) >= 0.39
-    assert (final.macro_f1 or 0) >= 0.31
-    assert (final.map or 0) >= 0.435
+    assert (final.micro_f1 or 0) >= 0.37
+    assert (final.macro_f1 or 0) >= 0.28
+    assert (final.map or 0) >= 0.425
