@@ -266,7 +266,7 @@ MUTATIONS = (
     Mutation(
         "embed: what was damaged since is answered with",
         "client/cohort.py",
-        "all(key in store for key in keys.union(cohort.questions))",
+        "all(key in store for key in keys.union(*cohort.questions))",
         "True",
         EMBED,
     ),
