@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -155,7 +156,8 @@ def test_few_patients_are_not_counted_and_those_trained_on_are_rounded(site):
         policy = site.policy.model_copy(update={"smallest_count": floor})
         return said(states(site.model_copy(update={"policy": policy}))["source"], "ok")
 
-    assert "60 patients, about 50 to train on" in under(25)
+    # About 42 of 60, more or less with the site's key: the nearest multiple of 25 is one of two.
+    assert re.search("60 patients, about (25|50) to train on", under(25))
     assert "few patients, about few to train on" in under(61)
 
 
