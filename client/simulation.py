@@ -6,6 +6,7 @@ Only simulations read that table; a real site has its own site.toml and ignores 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -293,7 +294,16 @@ class Simulation(Spec):
             number: Which site, from 0; Flower's simulation calls it the partition.
             places: Of the run.
         """
-        site = self.divided(places)[number]
+        # Who the sites are is read off the data, once a run: every message of a run asks. Shares
+        # of a partition look after themselves.
+        names = places.run / "sites.json"
+        if self.partition is None and names.exists():
+            made = places.site(json.loads(names.read_text("utf-8"))[number]) / "site.toml"
+            if made.exists():
+                return made
+        sites = self.divided(places)
+        _write(names, json.dumps([site.name for site in sites]))
+        site = sites[number]
         path = places.site(site.name) / "site.toml"
         if not path.exists():
             secret = self._secret(site.name)
@@ -316,10 +326,16 @@ class Simulation(Spec):
                 "encoders": {"folders": True},
                 "test_seed": self.seed,
             }
-            draft = path.with_suffix(f".{os.getpid()}.draft")
-            draft.write_text(tomli_w.dumps(table), "utf-8")
-            draft.replace(path)
+            _write(path, tomli_w.dumps(table))
         return path
+
+
+def _write(path: Path, text: str) -> None:
+    """A whole file or none: other processes of the run may make the same one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    draft.write_text(text, "utf-8")
+    draft.replace(path)
 
 
 def _open(policy: Policy) -> Policy:

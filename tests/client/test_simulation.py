@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import simulation_table
@@ -12,6 +14,8 @@ from client import cohort
 from client.purge import purge_everything
 from client.simulation import Simulation
 from client.site import Site
+from client.sources.jsonl import Jsonl
+from client.sources.source import Piece
 from embeddings.store import VectorStore
 from tasks.places import Places
 from tasks.study import Study
@@ -56,3 +60,39 @@ def test_after_a_purge_the_next_run_begins_anew(made, study: Study):
     purge_everything(site)
     cohort.prepare(site, study)
     cohort.prepare(made("two"), study)
+
+
+def test_pooled_data_is_cut_into_sites_once_a_run(study_file, tmp_path, monkeypatch):
+    rows = [
+        {"id": f"p{number}", "site": site, "text": "Cough."}
+        for number, site in enumerate(["ash"] * 30 + ["birch"] * 20)
+    ]
+    (tmp_path / "pooled.jsonl").write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
+    table = simulation_table()
+    del table["sites"]
+    table |= {
+        "source": {
+            "kind": "jsonl",
+            "paths": ["pooled.jsonl"],
+            "columns": {"patient": "id", "text": "text"},
+        },
+        "cut": {"column": "site", "largest": 1},
+    }
+    simulation = Simulation.read(study_file(table))
+    asked: list[str] = []
+    cut = Jsonl.cut
+
+    def counted(self: Jsonl, column: str, **how: Any) -> list[Piece]:
+        asked.append(column)
+        return cut(self, column, **how)
+
+    monkeypatch.setattr(Jsonl, "cut", counted)
+
+    def names(run: str) -> list[str]:
+        places = Places(tmp_path / "tiny.toml", tmp_path, tmp_path / "home", tmp_path / run)
+        return [Site.read(simulation.make(number, places)).name for number in (1, 0, 1, 0)]
+
+    assert names("one") == ["others", "ash", "others", "ash"]
+    assert len(asked) == 2  # each site's folder is made once
+    assert names("two") == ["others", "ash", "others", "ash"]
+    assert len(asked) == 4
