@@ -21,12 +21,17 @@ os.environ |= {
 import pytest
 import tomli_w
 from builders import Tables, policy_table, simulation_table, site_table, study_table
+from hypothesis import settings
 
 from client.site import Site
 from tasks.study import Study
 
 if TYPE_CHECKING:
     from postgres import Server
+
+# The same examples each time, and none fails for being slow: a failure is the code's, not the
+# day's. `pytest --hypothesis-profile=default` draws others.
+settings.load_profile("ci")
 
 
 @pytest.fixture

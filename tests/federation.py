@@ -7,18 +7,21 @@ node reaches the SuperLink through a proxy of its own that keeps every byte.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import tomli_w
 from builders import Tables
@@ -30,11 +33,30 @@ BIN = Path(sys.executable).parent
 POLL_SECONDS = 0.25
 
 
+# Linux gives none of these to who asks for any port, which is most of what a test run does.
+_PORTS = iter(range(20_000, 32_000))
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of 127.0.0.1 that nobody listens on, and that is given to nobody else.
+
+    Each stands for a byte of one file that this process locks until it ends, so that test runs
+    at the same time have ports of their own.
+
+    Raises:
+        OSError: All were given.
+    """
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is left to give")
+
+
+@functools.cache
+def _claims() -> BinaryIO:
+    return Path(tempfile.gettempdir(), f"fedward-test-ports-{os.getuid()}").open("ab")
 
 
 class Proxy:
