@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import hashlib
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from typing import Any, BinaryIO
 import tomli_w
 from builders import Tables
 
+from privacy.keys import make_key
 from privacy.process import QUIET
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -324,8 +326,11 @@ class Federation:
 
 
 def write_site(folder: Path, table: Tables, lines: Iterable[Any]) -> Path:
-    """Writes site.toml and notes.jsonl; gives the path of site.toml."""
+    """Writes site.toml, notes.jsonl and a key that follows from the folder's name, so that the
+    split is the same each time; gives the path of site.toml.
+    """
     folder.mkdir(parents=True)
+    make_key(folder / "site.key", hashlib.sha256(folder.name.encode()).digest())
     notes = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "notes.jsonl").write_text(notes, "utf-8")
     (folder / "site.toml").write_text(tomli_w.dumps(table), "utf-8")
