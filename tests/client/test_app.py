@@ -216,7 +216,7 @@ def hanging(make_site, tmp_path):
             env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
@@ -241,7 +241,7 @@ def test_where_that_does_not_help_the_process_ends(hanging, how):
 
 
 def test_a_message_in_time_is_left_alone(hanging, study):
-    limit = {"superlink": "fed.example.org:9443", "longest_message_minutes": 1}
+    limit = {"superlink": "fed.example.org:9443", "longest_message_minutes": 30}
     shown = hanging("answers", coordinator=limit)
     assert shown.stdout.splitlines()[0].startswith("StillPreparing")
     assert shown.stdout.splitlines()[1] == "(0.0, 0.0) 0"
