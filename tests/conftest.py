@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -21,12 +22,18 @@ os.environ |= {
 import pytest
 import tomli_w
 from builders import Tables, policy_table, simulation_table, site_table, study_table
+from hypothesis import settings
 
 from client.site import Site
+from privacy.keys import make_key
 from tasks.study import Study
 
 if TYPE_CHECKING:
     from postgres import Server
+
+# The same examples each time, and none fails for being slow: a failure is the code's, not the
+# day's. `pytest --hypothesis-profile=default` draws others.
+settings.load_profile("ci")
 
 
 @pytest.fixture
@@ -50,7 +57,10 @@ def study_file(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def make_site(tmp_path: Path) -> Callable[..., Site]:
-    """Writes a site.toml in a folder of its own and reads it."""
+    """Writes a site.toml in a folder of its own and reads it.
+
+    Its key follows from its name: whom it trains on is the same each time.
+    """
 
     def make(name: str = "ash", **changes: Any) -> Site:
         table = site_table(name) | {
@@ -61,7 +71,9 @@ def make_site(tmp_path: Path) -> Callable[..., Site]:
         path.parent.mkdir(parents=True, exist_ok=True)
         table = {key: value for key, value in (table | changes).items() if value is not None}
         path.write_text(tomli_w.dumps(table), "utf-8")
-        return Site.read(path)
+        site = Site.read(path)
+        make_key(site.at(site.secret), hashlib.sha256(name.encode()).digest())
+        return site
 
     return make
 

@@ -18,7 +18,7 @@ from federation import BIN, ROOT
 FEDWARD = "import sys; sys.argv[0] = 'fedward'; from experiments.command import main; main()"
 
 
-def until(done: Callable[[], object], otherwise: Callable[[], str], seconds: float = 60) -> None:
+def until(done: Callable[[], object], otherwise: Callable[[], str], seconds: float = 180) -> None:
     """Waits until something is so; a failure says `otherwise`."""
     end = time.monotonic() + seconds
     while not done():
@@ -46,7 +46,7 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def fedward(folder: Path, *words: object, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+def fedward(folder: Path, *words: object, seconds: float = 300) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
     return subprocess.run(
         [sys.executable, "-P", "-c", FEDWARD, *map(str, words)],
@@ -92,7 +92,7 @@ class Daemon:
         """What it has printed."""
         return self.output.read_text(errors="replace")
 
-    def says(self, words: str, *, times: int = 1, seconds: float = 120) -> None:
+    def says(self, words: str, *, times: int = 1, seconds: float = 300) -> None:
         """Waits until it has said something."""
         until(lambda: self.said.count(words) >= times, lambda: self.logs(words), seconds)
 

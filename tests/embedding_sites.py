@@ -85,7 +85,7 @@ def in_a_process(code: str, *words: object, **more) -> subprocess.CompletedProce
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         **more,
     )

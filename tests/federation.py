@@ -7,22 +7,27 @@ node reaches the SuperLink through a proxy of its own that keeps every byte.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
+import hashlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import tomli_w
 from builders import Tables
 
+from privacy.keys import make_key
 from privacy.process import QUIET
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,11 +35,30 @@ BIN = Path(sys.executable).parent
 POLL_SECONDS = 0.25
 
 
+# Linux gives none of these to who asks for any port, which is most of what a test run does.
+_PORTS = iter(range(20_000, 32_000))
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of 127.0.0.1 that nobody listens on, and that is given to nobody else.
+
+    Each stands for a byte of one file that this process locks until it ends, so that test runs
+    at the same time have ports of their own.
+
+    Raises:
+        OSError: All were given.
+    """
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is left to give")
+
+
+@functools.cache
+def _claims() -> BinaryIO:
+    return Path(tempfile.gettempdir(), f"fedward-test-ports-{os.getuid()}").open("ab")
 
 
 class Proxy:
@@ -302,8 +326,11 @@ class Federation:
 
 
 def write_site(folder: Path, table: Tables, lines: Iterable[Any]) -> Path:
-    """Writes site.toml and notes.jsonl; gives the path of site.toml."""
+    """Writes site.toml, notes.jsonl and a key that follows from the folder's name, so that the
+    split is the same each time; gives the path of site.toml.
+    """
     folder.mkdir(parents=True)
+    make_key(folder / "site.key", hashlib.sha256(folder.name.encode()).digest())
     notes = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "notes.jsonl").write_text(notes, "utf-8")
     (folder / "site.toml").write_text(tomli_w.dumps(table), "utf-8")

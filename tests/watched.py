@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from client.site import Site
 from privacy import wire
 from privacy.errors import SiteError
 from privacy.fingerprint import code_fingerprint
+from privacy.keys import make_key
 from privacy.release import Request, RequestHeader
 from server.deployment.certificates import make_ca
 from tasks.study import Study
@@ -42,7 +44,9 @@ def real_site(folder: Path, **changes: Any) -> Site:
     policy = policy_table(lifetime={"epsilon": 20.0}, metrics="noised")
     table = deployed_site_table("ash", coordinator=coordinator, policy=policy, split=SPLIT)
     (folder / "site.toml").write_text(tomli_w.dumps(table | changes))
-    return Site.read(folder / "site.toml")
+    site = Site.read(folder / "site.toml")
+    make_key(site.at(site.secret), hashlib.sha256(b"ash").digest())  # the same split each time
+    return site
 
 
 @dataclass

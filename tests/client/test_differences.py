@@ -97,5 +97,7 @@ def test_a_study_that_counts_the_same_or_something_else_is_not_near(other):
 
 def test_few_is_a_tenth_of_many_codes():
     tenth = len(MANY) // 10
-    assert near(asking(*MANY[tenth:]), asking(*MANY)) is not None
-    assert near(asking(*MANY[tenth + 2 :]), asking(*MANY)) is None
+    found = near(asking(*MANY[tenth:]), asking(*MANY))
+    assert found is not None
+    assert (found.put_in, found.taken_out, found.keys) == (MANY[:tenth], (), ())
+    assert near(asking(*MANY[tenth + 1 :]), asking(*MANY)) is None

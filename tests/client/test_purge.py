@@ -379,7 +379,7 @@ def test_a_round_that_reads_is_not_disturbed_and_the_next_one_is_told(
             line = process.stdout.readline()
         assert line == f"{trained}\n"
         assert purge_everything(site).records > 0
-        said, _ = process.communicate("again\n", timeout=60)
+        said, _ = process.communicate("again\n", timeout=300)
         assert "this study was not prepared at the site" in said
     finally:
         process.kill()

@@ -42,6 +42,7 @@ def test_relative_paths_start_at_the_file(make_site):
 
 def test_the_secret_is_made_once_for_the_owner_only(make_site):
     site = make_site("ash")
+    (site.folder / "site.key").unlink()
     key = site.key("split")
     assert stat.S_IMODE((site.folder / "site.key").stat().st_mode) == 0o600
     assert make_site("ash").key("split") == key

@@ -191,8 +191,8 @@ def test_flower_is_made_to_ask_the_gate_and_to_wait_less(monkeypatch):
     assert inner._verify_fab(fab(b"x"), {})
     assert not inner._verify_fab(fab(b""), {})
     began = time.monotonic()
-    inner.time.sleep(3)
-    assert time.monotonic() - began < 1
+    inner.time.sleep(60)
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(

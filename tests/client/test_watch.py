@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from builders import patient, study_table
@@ -30,9 +31,18 @@ from client.embed import Embedded, due
 from client.purge import purge_patient, purge_study
 from client.watch import Lines, Watch
 from embeddings.hashing import Hashing, HashingEncoder
+from embeddings.store_file import purge_waits
 from tasks.study import Study
 
 # --- Watching -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The watch's clock, which stands still until a test moves it; in seconds."""
+    time = SimpleNamespace(now=1000.0, monotonic=lambda: time.now)
+    monkeypatch.setattr("client.watch.time", time)
+    return time
 
 
 def test_new_notes_are_taken_in_and_unchanged_ones_not_read_again(
@@ -53,14 +63,15 @@ def test_new_notes_are_taken_in_and_unchanged_ones_not_read_again(
     assert watch.step() == []
 
 
-def test_a_source_that_cannot_tell_is_read_by_the_clock(deployed, study, notes, monkeypatch):
+def test_a_source_that_cannot_tell_is_read_by_the_clock(deployed, study, notes, clock, monkeypatch):
     monkeypatch.setattr("client.sources.jsonl.Jsonl.state", lambda *_, **__: None)
     site = deployed()
     hello(site, study)
-    watch = Watch(toml(site), every=0.3, screen=Kept())
+    watch = Watch(toml(site), every=60, screen=Kept())
     assert [one.notes for one in watch.step()] == [20]
+    clock.now += 59
     assert watch.step() == []
-    time.sleep(0.4)
+    clock.now += 1
     assert [one.notes for one in watch.step()] == [0]
 
 
@@ -74,16 +85,17 @@ def test_a_study_that_waits_does_not_wait_for_the_clock(deployed, study, other, 
     assert watch.step() == []
 
 
-def test_who_fails_is_tried_again_by_the_clock_or_when_asked(deployed, study, notes):
+def test_who_fails_is_tried_again_by_the_clock_or_when_asked(deployed, study, notes, clock):
     notes.write_text("[]\n")
     site = deployed()
     hello(site, study)
-    watch = Watch(toml(site), every=0.5, screen=Kept())
+    watch = Watch(toml(site), every=60, screen=Kept())
     assert [bool(one.reason) for one in watch.step()] == [True]
+    clock.now += 59
     assert watch.step() == []
     hello(site, study)
     assert [bool(one.reason) for one in watch.step()] == [True]
-    time.sleep(0.6)
+    clock.now += 1
     assert [bool(one.reason) for one in watch.step()] == [True]
 
 
@@ -155,6 +167,14 @@ def slow(monkeypatch):
     return encoder
 
 
+def go_on_once_a_purge_waits(site, slow: Slow) -> None:
+    end = time.monotonic() + 30
+    while not purge_waits(site.at(site.vectors)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    slow.goes_on.set()
+
+
 def test_a_purge_goes_first_and_what_was_embedded_stays(deployed, study, slow, monkeypatch):
     monkeypatch.setattr(embed, "LOOK_SECONDS", 0.0)
     site = deployed()
@@ -167,8 +187,7 @@ def test_a_purge_goes_first_and_what_was_embedded_stays(deployed, study, slow, m
     proofs: list[object] = []
     purges = threading.Thread(target=lambda: proofs.append(purge_patient(site, "p0")))
     purges.start()
-    time.sleep(0.3)
-    slow.goes_on.set()
+    go_on_once_a_purge_waits(site, slow)
     for thread in (purges, embeds):
         thread.join(60)
     assert len(proofs) == 1
@@ -191,8 +210,7 @@ def test_a_study_that_is_purged_while_it_is_embedded_is_not_prepared(
     embeds = threading.Thread(target=lambda: made.extend(watch.step()))
     embeds.start()
     assert slow.begun.wait(30)
-    later = threading.Timer(0.3, slow.goes_on.set)
-    later.start()
+    threading.Thread(target=go_on_once_a_purge_waits, args=(site, slow)).start()
     assert purge_study(site, study.digest).remaining == 0
     embeds.join(60)
     assert "was revoked" in made[0].reason
@@ -210,8 +228,12 @@ from embeddings.hashing import HashingEncoder
 from client.watch import Lines, Watch
 
 class Slow(HashingEncoder):
+    calls = 0
+
     def encode(self, texts):
-        time.sleep(0.5)
+        self.calls += 1
+        if self.calls > 2:
+            time.sleep(600)
         return super().encode(texts)
 
 from embeddings.hashing import Hashing
@@ -231,7 +253,7 @@ def test_a_kill_in_the_middle_loses_no_vectors_and_the_next_run_ends_it(deployed
         stdout=subprocess.DEVNULL,
     )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not (site.at(site.vectors).exists() and len(records(site)) >= 6):
             assert time.monotonic() < end
             assert process.poll() is None
@@ -265,7 +287,7 @@ def test_the_worker_ends_with_its_parent_and_prepares_what_waits(deployed, study
     last = shown.stdout.splitlines()[-1]
     assert last.startswith(f"embed: tiny ({study.digest[:12]}) is prepared, 12 patients")
     assert int(last.split()[-1]) == min(nice + 10, 19)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -15,7 +15,7 @@ import pytest
 from experiments.supervision import Child, Supervised, supervise
 from privacy.process import LOCAL, QUIET, surroundings
 
-SLEEPER = "import time; time.sleep(60)"
+SLEEPER = "import time; time.sleep(300)"
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def child(tmp_path):
     return make
 
 
-def until(done, seconds: float = 15.0) -> None:
+def until(done, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end
@@ -104,7 +104,7 @@ def test_it_is_asked_whether_it_is_ready_until_it_is(child, monkeypatch):
 
 FAMILY = """
 import subprocess, sys, time
-rest = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+rest = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
 print(rest.pid, flush=True)
 {then}
 """
@@ -136,7 +136,7 @@ def test_a_stop_ends_all_that_was_started_also_who_does_not_listen(child, monkey
     monkeypatch.setattr("experiments.supervision.GRACE_SECONDS", 0.3)
     heard: list[str] = []
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    code = deaf + FAMILY.format(then="time.sleep(60)")
+    code = deaf + FAMILY.format(then="time.sleep(300)")
     one = Supervised(child(code, heard=heard.append), lambda _: None)
     stepping(one, lambda: bool(heard))
     one.stop()
@@ -159,7 +159,7 @@ def test_a_signal_ends_everything(tmp_path, number):
     )
     started = [process.stdout.readline() for _ in range(2)]
     process.send_signal(number)
-    rest = process.communicate(timeout=20)[0]
+    rest = process.communicate(timeout=60)[0]
     assert process.returncode == 0
     assert rest.split("\n") == ["b stopped", "a stopped", ""]
     assert not any(alive(int(line.split()[-1])) for line in started)
@@ -169,18 +169,20 @@ def test_an_orphan_ends():
     code = f"""
         import subprocess, sys
         orphan = ("import os; from privacy.process import end_with_parent;"
-                  "end_with_parent(os.getppid(), seconds=0.05); {SLEEPER}")
-        print(subprocess.Popen([sys.executable, "-c", orphan]).pid, flush=True)
-        import time; time.sleep(60)
+                  "end_with_parent(os.getppid(), seconds=0.05);"
+                  "print(os.getpid(), flush=True); {SLEEPER}")
+        subprocess.Popen([sys.executable, "-c", orphan])
+        import time; time.sleep(300)
     """
     parent = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
     )
-    pid = int(parent.stdout.readline())
-    time.sleep(1)
+    pid = int(parent.stdout.readline())  # it watches its parent from now on
+    time.sleep(0.3)
     assert alive(pid)
     parent.kill()
-    parent.communicate()
+    parent.wait()
+    parent.stdout.close()
     until(lambda: not alive(pid))
 
 

@@ -134,12 +134,14 @@ def test_what_is_left_out_is_counted(tmp_path):
 
 def test_tables_that_are_missing_or_double_are_named(tmp_path):
     folder = write(tmp_path / "iv", hospital())
+    whole = MimicIV(folder="iv").state(root=tmp_path)
     note = folder / "note" / "radiology.csv.gz"
     (folder / "radiology.csv.gz").write_bytes(note.read_bytes())
     with pytest.raises(SourceBroken, match=r"are both table radiology; leave one"):
         read(folder)
     (folder / "radiology.csv.gz").unlink()
-    assert MimicIV(folder="iv").state(root=tmp_path) is not None
+    assert whole is not None
+    assert MimicIV(folder="iv").state(root=tmp_path) == whole
     note.unlink()
     with pytest.raises(SourceBroken, match=r"iv: holds none of radiology.csv, .*note_folder"):
         read(folder)

@@ -261,13 +261,23 @@ def changed(url: str, before: str | None) -> bool:
     return False
 
 
+OTHERS = """select count(*) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
+"""
+
+
 def settled(url: str) -> str:
-    """The state, once what was written before is counted."""
+    """The state, once what was written before is counted: a connection counts as it ends."""
     import time
 
-    before = None
-    while before != (before := source(url).state(root=Path())):
-        time.sleep(0.3)
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    end = time.monotonic() + 60
+    with engine.connect() as connection:
+        while connection.exec_driver_sql(OTHERS).scalar():
+            assert time.monotonic() < end
+            connection.rollback()
+            time.sleep(0.02)
+    before = source(url).state(root=Path())
     assert before is not None
     return before
 

@@ -200,11 +200,11 @@ def test_a_statement_timeout_is_told(postgres_server, hospital, tmp_path):
     url = postgres_server.readable("cdm")
     change(
         hospital,
-        "alter role reader set statement_timeout = '400ms'",
+        "alter role reader set statement_timeout = '1500ms'",
         "alter table note rename to real_note",
         "create view note as select person_id, note_id, note_date, note_datetime, "
         "note_type_concept_id, note_class_concept_id, visit_occurrence_id, "
-        "note_text || pg_sleep(5)::text as note_text from real_note",
+        "note_text || pg_sleep(60)::text as note_text from real_note",
         "grant select on note to reader",
     )
     name = password_file(tmp_path, postgres_server.password)
