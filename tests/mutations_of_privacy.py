@@ -101,10 +101,10 @@ MUTATIONS = (
     Mutation(
         "dp-sgd: an empty sample is skipped",
         "privacy/dp_sgd.py",
-        "                    optimizer.zero_grad()\n",
-        "                    if not len(sample):\n"
-        "                        continue\n"
-        "                    optimizer.zero_grad()\n",
+        "                optimizer.zero_grad()\n",
+        "                if not len(sample):\n"
+        "                    continue\n"
+        "                optimizer.zero_grad()\n",
         DP_SGD,
     ),
     Mutation(
