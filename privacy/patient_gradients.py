@@ -36,7 +36,7 @@ def patient_gradients(
     model.train()
     try:
         with quiet_hooks():
-            losses(model, patients).mean().backward()  # type: ignore[no-untyped-call]
+            losses(model, patients).mean().backward()  # type: ignore[no-untyped-call]  # torch's own
         found = {
             name: torch.zeros(len(patients), *p.shape)
             if vars(p)["grad_sample"] is None  # no loss reaches it

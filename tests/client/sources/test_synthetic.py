@@ -334,7 +334,7 @@ def test_discharge_notes_have_the_length_of_short_ones(style: StyleName) -> None
 )
 def test_refuses_what_it_cannot_be(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        hospital(**wrong)  # type: ignore[arg-type]
+        hospital(**wrong)
 
 
 def test_spec_survives_json() -> None:
