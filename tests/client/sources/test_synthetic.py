@@ -21,7 +21,7 @@ from client.sources.source import Attrition
 from client.sources.synthetic.conditions import CONDITIONS, KIN, LINKS, MIXES, RIVALS, Mix
 from client.sources.synthetic.courses import near
 from client.sources.synthetic.identity import identity
-from client.sources.synthetic.notes import dialect
+from client.sources.synthetic.pen import dialect
 from client.sources.synthetic.source import Chart, SyntheticSource
 from client.sources.synthetic.styles import STYLES, StyleName
 from tasks.records import Patient
