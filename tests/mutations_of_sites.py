@@ -309,6 +309,13 @@ MUTATIONS = (
         OWN_STARTS,
     ),
     Mutation(
+        "own head: other final weights take the first ones' place",
+        "client/final_weights.py",
+        "    if _holds_others(path, content, identity=identity):",
+        "    if False:",
+        OWN_STARTS,
+    ),
+    Mutation(
         "own head: stays when its patient leaves",
         "client/own_heads.py",
         "        return patient in read(path).patients",

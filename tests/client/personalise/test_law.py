@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from builders import study_table
-from own_head_sites import ask
+from safetensors.numpy import save_file
 
 from client import cohort, local, own_heads, personal, unreleased
 from client.personalise import personalise
@@ -95,25 +95,24 @@ def test_nothing_is_spent_and_one_line_says_what_was_done(ended, study):
     assert last["kind"] == made.preferred.kind
 
 
-def test_where_tune_patients_prefer_the_federations_head_none_is_kept(kept, study):
+def test_where_tune_patients_prefer_the_federations_head_none_is_kept(kept, study, start, tmp_path):
     """The second time the federation comes with what the site has found: the old one goes."""
-    old = own_heads.read(own_heads.path_of(kept, study.digest))
     bags = local.load_bags(kept, study)
-    best, weights = 0.0, old.weights
+    best, final = 0.0, tmp_path / "final.safetensors"
+    save_file(start, final)
     for _ in range(30):  # until going on helps no more
-        made = personalise(kept, study.digest)
+        made = personalise(kept, study.digest, weights=final)
         if made.kept is None:
             break
         assert (made.preferred.tune_f1 or 0) > best
         best = made.preferred.tune_f1 or 0
-        weights = own_heads.read(made.kept).weights
-        ask(kept, study, weights)
+        save_file(own_heads.read(made.kept).weights, final)
     assert made.kept is None
     assert made.removed
     assert made.preferred.kind == "federated"
     assert not own_heads.files(kept)
     assert bags.tune
-    assert not personalise(kept, study.digest).removed
+    assert not personalise(kept, study.digest, weights=final).removed
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,42 @@ def test_only_the_last_question_is_kept_and_only_at_a_deployed_site(
     assert not simulated_site.at(simulated_site.heads).exists()
 
 
+def test_the_first_final_weights_stay_and_others_are_told(ended, study, start, caplog):
+    """Whoever asks later could put other weights under a head that is made for patients here."""
+    path = final_weights.kept_at(ended, study.digest)
+    first = path.read_bytes()
+    final_weights.keep(ended, study, start, identity=cohort.load(ended, study).identity)
+    assert not caplog.records
+    ask(ended, study, {name: value + 1 for name, value in start.items()})
+    assert path.read_bytes() == first
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "others than study tiny's last question brought to ash first" in said
+    assert "as --weights" in said
+
+
+def test_what_is_damaged_or_of_other_vectors_makes_room(ended, study, start):
+    path, identity = final_weights.kept_at(ended, study.digest), cohort.load(ended, study).identity
+    first = path.read_bytes()
+    path.write_bytes(first[:-10])
+    final_weights.keep(ended, study, start, identity=identity)
+    assert path.read_bytes() == first
+    final_weights.keep(ended, study, start, identity="1" * 64)
+    final_weights.keep(ended, study, start, identity=identity)
+    assert path.read_bytes() == first
+
+
+def test_a_study_that_goes_on_is_said_to(site, study):
+    prepare(site, study)
+    with pytest.raises(SiteError, match=r"tiny has not ended at ash: 0 of its 2 rounds came here"):
+        personalise(site, study.digest)
+    site.open_ledger().reserve(study.spend(1), lifetime=site.policy.lifetime)
+    with pytest.raises(SiteError, match=r"1 of its 2 rounds came here, .* last question"):
+        personalise(site, study.digest)
+
+
 def test_a_file_of_the_coordinators_takes_their_place(site, study, start, tmp_path):
     prepare(site, study)
-    with pytest.raises(SiteError, match=r"are not at ash: .* give it as --weights"):
+    with pytest.raises(SiteError, match=r"has not ended at ash: .* give it as --weights"):
         personalise(site, study.digest)
     save_file(start, tmp_path / "final.safetensors")
     one = personalise(site, study.digest, weights=tmp_path / "final.safetensors")
