@@ -16,13 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from privacy.clipped_sums import PatientGradients, clipped_sum
+from privacy.clipped_sums import PatientGradients, clipped_sum, quiet_hooks
 from tasks.bags import PatientBag, collate
 from tasks.heads.code_query import CodeQuery
 from tasks.heads.head import Head
@@ -71,7 +70,8 @@ def step(way: str, args: argparse.Namespace) -> list[Tensor]:
             clipped_sum(model, sample, losses, clip=CLIP, at_once=1024)
             return [value.grad for value in model.trained]
         optimizer.zero_grad()
-        losses(model, sample).sum().backward()
+        with quiet_hooks():
+            losses(model, sample).sum().backward()
         optimizer.clip_and_accumulate()
         return [value.summed_grad for value in optimizer.params]
 
@@ -108,7 +108,6 @@ def main() -> int:
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--to", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    warnings.filterwarnings("ignore", message="Full backward hook is firing")
     if args.way:
         torch.save(step(args.way, args), args.to)
         return 0

@@ -142,13 +142,13 @@ def main() -> int:
         clock.watch_opening("ledger", Ledger, "at_hand")
         real(left_out)
 
-    screen.prepared = prepared  # type: ignore[method-assign]
+    screen.prepared = prepared
     result = simulate(
         options.study,
         data=Path(),
         home=options.home,
         engine="in-process",
-        screen=screen,  # type: ignore[arg-type]
+        screen=screen,
         with_baselines=False,
     )
     rounds = time.perf_counter() - clock.began

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from client import wanted
 from client.differences import Change, Near, changes, near
 from client.heldout_cost import HeldoutCost, heldout_cost
-from client.promises import dangers, leaves, never_leaves
+from client.promises import dangers, leaves, never_leaves, starts
 from client.site import Site
 from privacy import accounting
 from privacy.budget import Spend
@@ -43,6 +43,7 @@ class Page(Spec):
         titles: What each of these means, and each output of the studies compared with.
         reads: Which notes.
         encoder: What turns notes into vectors, on the site's own machine.
+        starts: Where round 1 starts, in words.
         rounds: Rounds of training.
         leaves: What leaves in each round, a sentence each.
         never_leaves: What does not.
@@ -78,6 +79,7 @@ class Page(Spec):
     titles: dict[str, str]
     reads: str
     encoder: str
+    starts: str
     rounds: int
     leaves: tuple[str, ...]
     never_leaves: tuple[str, ...]
@@ -254,6 +256,7 @@ def page(site: Site, study: Study) -> Page:
         outputs=study.outputs,
         reads=study.task.reads,
         encoder=f"{study.encoder.kind} {getattr(study.encoder, 'model', '')}".strip(),
+        starts=starts(study),
         rounds=study.rounds,
         leaves=leaves(site, study),
         never_leaves=never_leaves(site, study),

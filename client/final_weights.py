@@ -2,6 +2,12 @@
 
 They are public to the sites of the study. What came in a message has passed the door; a file is
 held against the very same rules here.
+
+Guarantees:
+    The first set that came for a study's vectors stays: whoever asks its last question again with
+    other weights (a coordinator that was taken over since, or a copy of the run) gets an answer,
+    and puts nothing under the heads that the site makes for its own patients. An operator who
+    means others gives their file. No promise to patients rests on which set it is.
 """
 
 from __future__ import annotations
@@ -37,9 +43,17 @@ def keep(site: Site, study: Study, weights: Weights, *, identity: str) -> None:
         identity: Of the encoder that the site and the others share.
 
     Raises:
+        SiteError: Others for the same vectors are kept, and stay.
         StoreFull: The disk has no room.
     """
-    write(kept_at(site, study.digest), save(dict(weights), {IDENTITY: identity}))
+    path, content = kept_at(site, study.digest), save(dict(weights), {IDENTITY: identity})
+    if _holds_others(path, content, identity=identity):
+        raise SiteError(
+            f"these are others than study {study.name}'s last question brought to {site.name} "
+            "first, and those stay; if these are meant, give the coordinator's final.safetensors "
+            "as --weights"
+        )
+    write(path, content)
 
 
 def read(site: Site, study: Study, *, identity: str, file: Path | None = None) -> Weights:
@@ -62,8 +76,9 @@ def read(site: Site, study: Study, *, identity: str, file: Path | None = None) -
         if file is not None:
             raise SiteError(f"{file} is not there; give the coordinator's final.safetensors")
         raise SiteError(
-            f"the final weights of study {study.name} are not at {site.name}: they come with its "
-            "last question, which has not come here; ask the coordinator for the run's "
+            f"study {study.name} has not ended at {site.name}: {_came(site, study)} of its "
+            f"{study.rounds} rounds came here, and its last question, which brings the final "
+            "weights, did not; where the study has ended, ask the coordinator for the run's "
             "final.safetensors and give it as --weights"
         )
     try:
@@ -106,6 +121,19 @@ def forget(site: Site, digest: str | None = None) -> int:
 def remove_drafts(site: Site) -> None:
     """Removes what killed processes left; only where nobody else can be writing one."""
     remove(*drafts(site.at(site.heads)))
+
+
+def _came(site: Site, study: Study) -> int:
+    """How many of a study's rounds the ledger was charged for."""
+    return len({spend.round for spend in site.open_ledger().spends(study=study.digest)})
+
+
+def _holds_others(path: Path, content: bytes, *, identity: str) -> bool:
+    """Whether other weights for these vectors are kept; damaged ones count as none."""
+    try:
+        return _metadata(path).get(IDENTITY) == identity and path.read_bytes() != content
+    except (OSError, SafetensorError):
+        return False
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -30,6 +30,18 @@ def heldout_share(site: Site) -> str:
     return f"about {share:.0%} of patients, unless the data bring a split of their own"
 
 
+def starts(study: Study) -> str:
+    """Where round 1 of a study starts, in words."""
+    if study.start is None:
+        return "the head's own start"
+    return (
+        "weights that an earlier study released, from the file with SHA-256 "
+        f"{study.start.weights_sha256}, by the study's word: sites are sent them and do not "
+        "compare; nothing more is charged for that, and what the earlier study cost stands in "
+        "the ledger of each site that took part"
+    )
+
+
 def leaves(site: Site, study: Study) -> tuple[str, ...]:
     """What leaves the site in each round of a study, a sentence each."""
     private = study.privacy.promise is not None

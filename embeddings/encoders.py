@@ -11,7 +11,7 @@ from privacy.spec import Registry
 
 ENCODERS: Registry[EncoderSpec] = Registry(
     "fedward.encoders",
-    EncoderSpec,  # type: ignore[type-abstract]
+    EncoderSpec,  # type: ignore[type-abstract]  # mypy asks for a concrete one
     Hashing,
     SentenceTransformerSpec,
 )

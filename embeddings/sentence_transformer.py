@@ -215,8 +215,8 @@ def _load(
     import transformers
     from sentence_transformers import SentenceTransformer
 
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # has no types
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # has no types
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

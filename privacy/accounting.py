@@ -174,7 +174,7 @@ def _prv(events: Events, delta: float) -> float:
             raise MemoryError
         return found
 
-    accountant._get_domain = bounded  # noqa: SLF001
+    accountant._get_domain = bounded  # noqa: SLF001 - as above
     try:
         # At rate 1 it takes the logarithm of 0, and handles the -inf that it gets.
         # It also asks RDP for a first guess, which warns of orders; PRV's own bound stands.

@@ -23,7 +23,9 @@ Guarantees:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,9 +217,10 @@ def clipped_sum(
     """
     sums = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in model.trained]
     norms = [torch.zeros(0, dtype=torch.float64)]
-    for start in range(0, len(patients), at_once):
-        some = patients[start : start + at_once]
-        norms.append(_add(model.of(losses(model, some)), clip, sums, people=len(some)))
+    with quiet_hooks():
+        for start in range(0, len(patients), at_once):
+            some = patients[start : start + at_once]
+            norms.append(_add(model.of(losses(model, some)), clip, sums, people=len(some)))
     for parameter, total in zip(model.trained, sums, strict=True):
         parameter.grad = total.to(parameter.dtype)
     return torch.cat(norms)
@@ -239,6 +242,16 @@ def _add(
         if of is not None:
             total.add_(of.sum(left).view_as(total))
     return norms
+
+
+@contextmanager
+def quiet_hooks() -> Iterator[None]:
+    """For the way back: torch warns of Opacus's full backward hooks where no input needs a
+    gradient, which is always so here: the vectors are frozen.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        yield
 
 
 def forget(head: nn.Module) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
@@ -165,19 +164,15 @@ class DpSgd(Mechanism):
         )
         model.train()
         try:
-            with warnings.catch_warnings():
-                # Opacus registers full backward hooks; torch warns where no input needs a
-                # gradient, which is always so here: the vectors are frozen.
-                warnings.filterwarnings("ignore", message="Full backward hook is firing")
-                for sample in samples:
-                    clip = optimizer.max_grad_norm
-                    optimizer.zero_grad()
-                    norms = clipped_sum(
-                        model, sample, training.losses, clip=clip, at_once=training.at_once
-                    )
-                    following = self._next(clip, norms, training, noise=noise)
-                    optimizer.step()
-                    optimizer.max_grad_norm = following
+            for sample in samples:
+                clip = optimizer.max_grad_norm
+                optimizer.zero_grad()
+                norms = clipped_sum(
+                    model, sample, training.losses, clip=clip, at_once=training.at_once
+                )
+                following = self._next(clip, norms, training, noise=noise)
+                optimizer.step()
+                optimizer.max_grad_norm = following
         finally:
             model.to_standard_module()
             forget(head)

@@ -12,7 +12,7 @@ from privacy.spec import Registry
 
 MECHANISMS: Registry[Mechanism] = Registry(
     "fedward.mechanisms",
-    Mechanism,  # type: ignore[type-abstract]
+    Mechanism,  # type: ignore[type-abstract]  # mypy asks for a concrete one
     DpSgd,
     GaussianSums,
     Off,

@@ -59,6 +59,6 @@ class Off(Mechanism):
             optimizer.zero_grad()
             for start in range(0, max(1, len(sample)), training.at_once):
                 some = training.losses(head, sample[start : start + training.at_once])
-                (some.sum() / training.expected).backward()  # type: ignore[no-untyped-call]
+                (some.sum() / training.expected).backward()  # type: ignore[no-untyped-call]  # torch's own
             optimizer.step()
         return {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,18 +28,15 @@ def patient_gradients(
     """
     from opacus.grad_sample import GradSampleModule
 
-    from privacy.clipped_sums import forget
+    from privacy.clipped_sums import forget, quiet_hooks
 
-    logging.getLogger("opacus").setLevel(logging.ERROR)
     trained = {name: p for name, p in head.named_parameters() if p.requires_grad}
     was_training = head.training
     model = GradSampleModule(head, loss_reduction="mean")
     model.train()
     try:
-        with warnings.catch_warnings():
-            # As in `dp_sgd`: the vectors are frozen, so no input needs a gradient.
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            losses(model, patients).mean().backward()  # type: ignore[no-untyped-call]
+        with quiet_hooks():
+            losses(model, patients).mean().backward()  # type: ignore[no-untyped-call]  # torch's own
         found = {
             name: torch.zeros(len(patients), *p.shape)
             if vars(p)["grad_sample"] is None  # no loss reaches it

@@ -12,6 +12,7 @@ from privacy.errors import ReleaseBlocked
 from privacy.files import write_new
 from privacy.weights import check_weights
 from tasks.heads.head import Weights
+from tasks.heads.ridge import Ridge
 from tasks.heads.weights_file import weights_in
 from tasks.study import Study
 
@@ -86,9 +87,22 @@ def _initial(study: Study, content: bytes, path: Path) -> Weights:
         )
     try:
         weights = study.initial(weights_in(load(content)))
-        check_weights(weights, study.contract())  # as each site will
     except SafetensorError:
         raise StartBroken(f"{path}: is no file of weights") from None
     except (ValueError, ReleaseBlocked) as error:
         raise StartBroken(f"{path}: the study cannot start from these weights: {error}") from None
+    try:
+        check_weights(weights, study.contract())  # as each site will
+    except ReleaseBlocked as error:
+        raise StartBroken(
+            f"{path}: the study cannot start from these weights: {error}; {_remedy(study)}"
+        ) from None
     return weights
+
+
+def _remedy(study: Study) -> str:
+    """What to do about weights that are too large for a site to take."""
+    head = None if study.start is None else study.start.head
+    if isinstance(head, Ridge):
+        return "raise `ridge` or lower `scale` of its head in [start]"
+    return "name weights of an earlier round, or of another study, in [start]"

@@ -60,7 +60,7 @@ def ten() -> Made:
             continue
         if package.is_block(code):
             # `True` asks for the block where a category has the same name (`B20`).
-            blocks[code] = _without_range(package.get_description(code, True))  # noqa: FBT003
+            blocks[code] = _without_range(package.get_description(code, True))  # noqa: FBT003 - as said
         if package.is_category(code) or package.is_subcategory(code):
             titles[code] = package.get_description(code)
         if package.is_category(code):

@@ -19,7 +19,7 @@ from tasks.term_coding import TermCoding
 
 TASKS: Registry[Task] = Registry(
     "fedward.tasks",
-    Task,  # type: ignore[type-abstract]
+    Task,  # type: ignore[type-abstract]  # mypy asks for a concrete one
     IcdCoding,
     Readmission,
     InHospitalMortality,

@@ -137,6 +137,6 @@ def _entries(path: Path) -> object:
         return path.read_bytes() or []
     table = "mark" if path.parent.name == "mark" else "entry"
     try:
-        return sql(path, f"SELECT * FROM {table} ORDER BY 1")  # noqa: S608
+        return sql(path, f"SELECT * FROM {table} ORDER BY 1")  # noqa: S608 - one of these two
     except sqlite3.DatabaseError as error:
         return str(error)

@@ -21,12 +21,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import mutations_of_mechanisms
 import mutations_of_privacy
 import mutations_of_sites
 from mutation import Mutation
 
 ROOT = Path(__file__).parents[1]
-MUTATIONS = (*mutations_of_privacy.MUTATIONS, *mutations_of_sites.MUTATIONS)
+MUTATIONS = (
+    *mutations_of_mechanisms.MUTATIONS,
+    *mutations_of_privacy.MUTATIONS,
+    *mutations_of_sites.MUTATIONS,
+)
 AT_ONCE = 2
 LONGEST_SECONDS = 300
 FAILED = 1  # pytest's status where tests ran and some failed

@@ -15,7 +15,10 @@ GATE = ("tests/client/test_supernode.py",)
 SEALING = ("tests/embeddings/test_sealing.py",)
 PURGE = ("tests/client/test_purge.py",)
 RETRIES = ("tests/client/test_retries.py",)
-OWN = ("tests/client/test_personalise.py",)
+OWN_LAW = ("tests/client/personalise/test_law.py",)
+OWN_STARTS = ("tests/client/personalise/test_starts.py",)
+OWN_STOPS = ("tests/client/personalise/test_stops.py",)
+OWN_KEPT = ("tests/client/personalise/test_kept.py",)
 
 MUTATIONS = (
     Mutation(
@@ -296,62 +299,69 @@ MUTATIONS = (
         "client/final_weights.py",
         "        check_weights(weights, study.contract())\n",
         "",
-        OWN,
+        OWN_STARTS,
     ),
     Mutation(
         "own head: weights of other vectors are taken",
         "client/final_weights.py",
         "    if said != identity:",
         "    if False:",
-        OWN,
+        OWN_STARTS,
+    ),
+    Mutation(
+        "own head: other final weights take the first ones' place",
+        "client/final_weights.py",
+        "    if _holds_others(path, content, identity=identity):",
+        "    if False:",
+        OWN_STARTS,
     ),
     Mutation(
         "own head: stays when its patient leaves",
         "client/own_heads.py",
         "        return patient in read(path).patients",
         "        return False",
-        OWN,
+        OWN_KEPT,
     ),
     Mutation(
         "own head: does not say who chose it",
         "client/personalise.py",
         'made_by = {*cohort.patients["train"], *cohort.patients["tune"]}',
         'made_by = {*cohort.patients["train"]}',
-        OWN,
+        OWN_LAW,
     ),
     Mutation(
         "own head: stays when its study is purged",
         "client/purge.py",
         "        heads = own_heads.forget(site, digest)\n",
         "        heads = 0\n",
-        OWN,
+        OWN_KEPT,
     ),
     Mutation(
         "own head: trained on somebody who has withdrawn",
         "client/personalise.py",
         "    if not withdrawn(site).isdisjoint(itertools.chain(*found.patients.values())):",
         "    if False:",
-        OWN,
+        OWN_STOPS,
     ),
     Mutation(
         "own head: of a revoked study",
         "client/personalise.py",
         "    approval.refuse_revoked(study, ledger)\n    approval.check(site, study, ledger)\n",
         "",
-        OWN,
+        OWN_STOPS,
     ),
     Mutation(
         "own head: a purge waits for it",
         "client/personalise.py",
         "        _let_a_purge_go_first(site)\n        progress(done, total)",
         "        progress(done, total)",
-        OWN,
+        OWN_STOPS,
     ),
     Mutation(
         "own head: a purge goes on meanwhile",
         "client/personalise.py",
         "with in_use(site.at(site.vectors), wait=WAIT_SECONDS), local.on_threads(",
         "with local.on_threads(",
-        OWN,
+        OWN_STOPS,
     ),
 )

@@ -39,7 +39,7 @@ def change(url: str, *statements: str) -> None:
 
 def at(day: int, hour: int = 0, *, month: int = 3) -> datetime:
     """A time as the tables have it, in no zone."""
-    return datetime(2024, month, day, hour)  # noqa: DTZ001
+    return datetime(2024, month, day, hour)  # noqa: DTZ001 - as said
 
 
 def visit(number: int, person: int, **changes: Any) -> dict[str, Any]:

@@ -89,8 +89,8 @@ def _partial(found: re.Match[str], zone: ZoneInfo | None, place: str) -> Moment 
         return None
     end_month = month or 12
     end_day = day or calendar.monthrange(year, end_month)[1]
-    start = datetime(year, month or 1, day or 1)  # noqa: DTZ001
-    end = datetime(year, end_month, end_day, 23, 59, 59, 999_999)  # noqa: DTZ001
+    start = datetime(year, month or 1, day or 1)  # noqa: DTZ001 - zone below
+    end = datetime(year, end_month, end_day, 23, 59, 59, 999_999)  # noqa: DTZ001 - zone below
     declared = _declared(zone, place)
     return Moment(start.replace(tzinfo=declared), end.replace(tzinfo=declared))
 

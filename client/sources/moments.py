@@ -103,7 +103,7 @@ class Moments:
             value = self._read(value)
         if not isinstance(value, datetime):
             self._dates()
-            midnight = datetime(value.year, value.month, value.day)  # noqa: DTZ001
+            midnight = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - zone below
             first = self._in_utc(midnight)
             # Up to the next midnight on the clocks: a day may have 23 hours or 25.
             return Span(first, self._in_utc(midnight + timedelta(days=1)) - _INSTANT)
@@ -123,7 +123,7 @@ class Moments:
         text = text.strip()
         try:
             if self._format != "iso":
-                found = datetime.strptime(text, self._format)  # noqa: DTZ007
+                found = datetime.strptime(text, self._format)  # noqa: DTZ007 - as above
                 return found if _has_hours(self._format) else found.date()
             if _ISO.fullmatch(text):
                 if len(text) == 10:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from client.sources.cells import Column, Reading
+from client.sources.cells import Column, Reading, Role
 from client.sources.joining import FACT, TIME
 from client.sources.layout import CodeTable, Fact, FollowUpTable, NoteTable, StayFields, StayTable
 from client.sources.shares import PartColumn
@@ -19,7 +19,7 @@ def note_columns(table: NoteTable, part: PartColumn | None) -> list[Column]:
     """What is read of notes."""
     own = table.columns
     found = [Column("patient", own.patient, "id"), Column("text", own.text, "text")]
-    more = (
+    more: tuple[tuple[str, str | None, Role], ...] = (
         ("at", own.at, "time"),
         ("kind", own.kind, "word"),
         ("stay", own.stay, "id"),
@@ -28,7 +28,7 @@ def note_columns(table: NoteTable, part: PartColumn | None) -> list[Column]:
         ("discharged", own.discharged, "time"),
         ("part", None if part is None else part.column, "word"),
     )
-    found += [Column(name, column, role) for name, column, role in more if column is not None]  # type: ignore[arg-type]
+    found += [Column(name, column, role) for name, column, role in more if column is not None]
     return found + _of_stay(table)
 
 

@@ -22,8 +22,7 @@ class SealedFile:
     def __init__(self) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        # Closed by whoever closes this.
-        self._file = tempfile.TemporaryFile(prefix="fedward-")  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(prefix="fedward-")  # noqa: SIM115 - whoever closes this closes it
         self._cipher = AESGCM(AESGCM.generate_key(bit_length=256))
         self._end = 0
 

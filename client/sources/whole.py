@@ -28,6 +28,10 @@ OURS: tuple[type[Source], ...] = (
     SyntheticSource,
 )
 
-WHOLE: Registry[Source] = Registry(GROUP, Source, *OURS)  # type: ignore[type-abstract]
+WHOLE: Registry[Source] = Registry(
+    GROUP,
+    Source,  # type: ignore[type-abstract]  # mypy asks for a concrete one
+    *OURS,
+)
 
 WholeSource = Annotated[Source, WHOLE]

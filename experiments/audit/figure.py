@@ -43,7 +43,7 @@ def draw(inversion: Inversion, study: Study, site: str, path: Path) -> None:
     with rc_context({"font.size": 12, "svg.fonttype": "none"}):
         figure = Figure(figsize=(10.5, 4.8), layout="constrained", dpi=200)
         # Inches around each of the two: labels do not touch, the title has room.
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[call-arg, union-attr]
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[call-arg, union-attr]  # of `constrained`
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         figure.suptitle(_title(inversion, study, site), fontsize=14)
         _cosines(left, shown)

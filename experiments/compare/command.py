@@ -46,10 +46,10 @@ def compare(  # noqa: PLR0917 - typer passes them by name
     baselines: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option(help="Also train each site alone and all pooled, without privacy.")
     ] = True,
-    again: Annotated[  # noqa: FBT002
+    again: Annotated[  # noqa: FBT002 - as above
         bool, typer.Option("--again", help="Forget what was run before.")
     ] = False,
-    dry_run: Annotated[  # noqa: FBT002
+    dry_run: Annotated[  # noqa: FBT002 - as above
         bool, typer.Option("--dry-run", help="Check every cell, list them and run none.")
     ] = False,
     start: StartFile = None,

@@ -102,7 +102,7 @@ def panels_for(
     below = 0.25 * math.ceil(len(series) / 4)
     size = (max(8.0, wide * across), 1.3 + 3.2 * down + below)
     figure = Figure(figsize=size, layout="constrained", dpi=140)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[call-arg, union-attr]
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[call-arg, union-attr]  # of `constrained`
     grid = figure.subplots(down, across, squeeze=False, sharey=share_y)
     found = list(grid.flat)
     for spare in found[panels:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,8 +139,8 @@ class Probe:
         )
 
 
-def _said(model: object, part: Part) -> NDArray[np.float64]:
-    said: NDArray[np.float64] = model.predict(part.rows)  # type: ignore[attr-defined]
+def _said(model: Any, part: Part) -> NDArray[np.float64]:
+    said: NDArray[np.float64] = model.predict(part.rows)
     return said.reshape(len(part.rows), -1)
 
 

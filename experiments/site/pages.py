@@ -130,6 +130,7 @@ def _rows(page: Page) -> list[tuple[str, str]]:
         ("All of them", _outputs(page)),
         ("Reads", _plain(page.reads)),
         ("Encoder", f"{_plain(page.encoder)}, on this site's own machine"),
+        ("Starts from", page.starts),
         ("Leaves each round", "\n".join(page.leaves)),
         ("Never leaves", "\n".join(page.never_leaves)),
         ("How much", f"{_bytes(page.bytes_a_round)} a round, {_bytes(page.bytes_total)} in all"),

@@ -15,7 +15,7 @@ from tasks.heads.ridge import Ridge
 
 HEADS: Registry[HeadSpec] = Registry(
     "fedward.heads",
-    HeadSpec,  # type: ignore[type-abstract]
+    HeadSpec,  # type: ignore[type-abstract]  # mypy asks for a concrete one
     Linear,
     Mlp,
     LabelAttention,

@@ -281,3 +281,12 @@ def test_what_a_study_says_of_itself_is_one_line_without_control_characters():
         other(about={"coordinator": "Trust\x1b[2Jme"})
     with pytest.raises(ValueError, match=r"about\.purpose"):
         other(about={"purpose": "x" * 301})
+
+
+def test_the_page_says_that_a_study_starts_from_an_earlier_ones_weights(strict, study):
+    assert approval.page(strict, study).starts == "the head's own start"
+    table = study_table() | {"start": {"weights_sha256": "5e" * 32}}
+    starts = approval.page(strict, Study.parse_table(table, where="later")).starts
+    assert starts.startswith("weights that an earlier study released, from the file with SHA-256 ")
+    assert "5e" * 32 in starts
+    assert "nothing more is charged" in starts

@@ -183,7 +183,7 @@ killed_everywhere(full, purge_everything, check_everything)
 @pytest.mark.slow
 def test_killed_at_any_moment_a_site_heals():
     # In memory where there is such a place: a kill, unlike a power cut, loses nothing written.
-    shared = "/dev/shm"  # noqa: S108
+    shared = "/dev/shm"  # noqa: S108 - a folder of its own in it
     with TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
         done = driven(folder)
     assert done.returncode == 0, done.stderr

@@ -204,7 +204,7 @@ def test_flower_is_made_to_ask_the_gate_and_to_wait_less(monkeypatch):
         ["--allow"],
         ["--node-config", "site='x'"],
         ["--superlink", "elsewhere:1"],
-        ["--host", "0.0.0.0"],  # noqa: S104
+        ["--host", "0.0.0.0"],  # noqa: S104 - that it is refused is the point
         ["--host", "::"],
         ["--host", "hospital.example"],
     ],

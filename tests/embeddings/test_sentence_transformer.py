@@ -1,9 +1,7 @@
-"""sentence-transformer: the real model, pinned, found, and doing what it does elsewhere."""
+"""sentence-transformer: the real model, pinned, found, and told from others."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,52 +10,14 @@ from typing import Any
 import huggingface_hub
 import numpy as np
 import pytest
+from minilm import CPU, SENTENCE, SPEC, Variant, at, read
 
-from embeddings import conformance, sentence_transformer
+from embeddings import sentence_transformer
 from embeddings.chunker import Chunker
 from embeddings.encoder import Encoder, EncoderSettings, file_sha256
-from embeddings.hashing import HashingEncoder
-from embeddings.presets import MINILM, MINILM_SHA256
+from embeddings.presets import MINILM_SHA256
 from embeddings.sentence_transformer import LoadedSentenceTransformer, SentenceTransformerSpec
 from privacy.errors import EncoderDiffers
-
-CPU = EncoderSettings(device="cpu", precision="float32")
-SPEC = SentenceTransformerSpec()
-SENTENCE = "The patient has chest pain."
-Variant = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def packaged() -> Path:
-    return SPEC.find(EncoderSettings())
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return SPEC.load(CPU)
-
-
-@pytest.fixture
-def variant(packaged: Path, tmp_path: Path) -> Variant:
-    """Makes a folder of the model with some JSON files changed, added or (None) left out."""
-
-    def make(changes: dict[str, Any] | None = None) -> Path:
-        folder = tmp_path / "model"
-        shutil.rmtree(folder, ignore_errors=True)
-        for source in packaged.rglob("*"):
-            if source.is_file():
-                target = folder / source.relative_to(packaged)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.symlink_to(source)
-        for name, content in (changes or {}).items():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            if content is not None:
-                target.write_text(json.dumps(content), "utf-8")
-        return folder
-
-    return make
 
 
 @pytest.fixture
@@ -81,14 +41,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str,
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     return calls
-
-
-def at(folder: Path) -> EncoderSettings:
-    return replace(CPU, paths={MINILM: folder})
-
-
-def read(folder: Path, name: str) -> Any:
-    return json.loads((folder / name).read_text("utf-8"))
 
 
 # --- What it is -----------------------------------------------------------------------------
@@ -346,79 +298,3 @@ def test_pooling_in_another_folder_is_in_the_fingerprint(variant: Variant, packa
         for pooling in (mean, first)
     }
     assert len(found) == 2
-
-
-# --- What it does ---------------------------------------------------------------------------
-
-
-class Altered:
-    """An encoder whose vectors are altered on the way out."""
-
-    def __init__(self, encoder: Encoder, alter: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.dim, self.weights = encoder.dim, encoder.weights
-        self.fingerprint, self.max_tokens = encoder.fingerprint, encoder.max_tokens
-        self.spans = encoder.spans
-        self._encode, self._alter = encoder.encode, alter
-
-    def encode(self, texts: Any) -> np.ndarray:
-        return self._alter(self._encode(texts))
-
-
-def test_it_conforms_in_float32(encoder: Encoder):
-    cosine = conformance.check(encoder)
-    assert cosine is not None
-    assert 0.99999 < cosine <= 1 + 1e-6
-
-
-def test_it_conforms_in_bfloat16():
-    half = SPEC.load(replace(CPU, precision="bfloat16"))
-    assert isinstance(half, LoadedSentenceTransformer)
-    assert {str(value.dtype) for value in half.model.parameters()} == {"torch.bfloat16"}
-    assert half.encode([SENTENCE]).dtype == np.float32
-    cosine = conformance.check(half)
-    assert cosine is not None
-    assert 0.999 <= cosine < 0.999999
-
-
-def test_pooling_the_first_token_does_not_conform(variant: Variant, packaged: Path):
-    pooling = read(packaged, "1_Pooling/config.json")
-    pooling |= {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
-    first = SPEC.load(at(variant({"1_Pooling/config.json": pooling})))
-    with pytest.raises(EncoderDiffers, match=r"cosine 0\.\d{4}, at least 0\.999 needed"):
-        conformance.check(first)
-
-
-def one_wrong(vectors: np.ndarray) -> np.ndarray:
-    vectors[7] = vectors[6]
-    return vectors
-
-
-def nan_somewhere(vectors: np.ndarray) -> np.ndarray:
-    vectors[3, 5] = np.nan
-    return vectors
-
-
-@pytest.mark.parametrize(
-    "alter",
-    [lambda v: np.roll(v, 1, axis=1), lambda v: -v, one_wrong, nan_somewhere],
-    ids=["permuted", "negated", "one-sentence", "nan"],
-)
-def test_altered_vectors_do_not_conform(
-    encoder: Encoder, alter: Callable[[np.ndarray], np.ndarray]
-):
-    with pytest.raises(EncoderDiffers, match="the encoder's vectors of the test sentences"):
-        conformance.check(Altered(encoder, alter))
-
-
-def test_the_least_cosine_is_that_of_the_worst_sentence(encoder: Encoder):
-    reference = conformance.references(MINILM_SHA256)
-    assert reference is not None
-    assert reference.shape == (len(conformance.SENTENCES), 384)
-    expected = float(reference[7] @ reference[6])
-    found = conformance.least_cosine(Altered(encoder, one_wrong), reference)
-    assert found == pytest.approx(expected, abs=1e-4)
-
-
-def test_weights_without_references_are_not_judged():
-    assert conformance.references("0" * 64) is None
-    assert conformance.check(HashingEncoder(8)) is None

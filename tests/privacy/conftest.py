@@ -1,8 +1,9 @@
-"""A ledger with every kind of entry, to be tampered with or lost."""
+"""A ledger with every kind of entry, to be tampered with or lost; torch on one thread."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,14 @@ def folder(made, tmp_path) -> Path:
 def path(folder) -> Path:
     """Its ledger."""
     return folder / "ledger.sqlite"
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small tensors are far slower on several threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -19,9 +19,6 @@ from privacy.budget import Budget, Spend
 A, B = "a" * 64, "b" * 64
 DELTA = 1e-5
 
-# Opacus's hint about its orders; that it reaches nobody is one test's business below.
-pytestmark = pytest.mark.filterwarnings("ignore:Optimal order is the:UserWarning")
-
 # What a study may plausibly ask; PRV takes milliseconds to half a second for each.
 MECHANISMS = [(1.0, 1.0), (4.0, 1.0), (20.0, 1.0), (0.8, 0.05), (1.5, 0.2)]
 

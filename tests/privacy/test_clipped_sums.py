@@ -15,9 +15,7 @@ from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from privacy import clipped_sums
-from privacy.clipped_sums import PatientGradients, Rows, clipped_sum, forget
-
-pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")
+from privacy.clipped_sums import PatientGradients, Rows, clipped_sum, forget, quiet_hooks
 
 People = Sequence[tuple[Tensor, Tensor]]
 
@@ -113,7 +111,8 @@ def opacus(head: nn.Module, some: People, clip: float) -> list[Tensor]:
     head = copy.deepcopy(head)
     model = GradSampleModule(head, loss_reduction="sum").train()
     values = [value for value in head.parameters() if value.requires_grad]
-    losses(model, some).sum().backward()
+    with quiet_hooks():
+        losses(model, some).sum().backward()
     used = [value for value in values if value.grad_sample is not None]
     optimizer = DPOptimizer(
         torch.optim.SGD(used, lr=1.0),

@@ -36,17 +36,7 @@ from tasks.heads.head import Head
 from tasks.heads.linear import Linear
 from tasks.loss import patient_losses
 
-# Opacus's hint about its orders; test_accounting says that it should reach nobody.
-pytestmark = pytest.mark.filterwarnings("ignore:Optimal order is the:UserWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tensors this small are far slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # Noise

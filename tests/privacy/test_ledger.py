@@ -31,9 +31,6 @@ from privacy.budget import Budget, Spend
 from privacy.errors import BudgetExhausted, LedgerBroken, StudyRefused
 from privacy.ledger import Ledger, Receipt
 
-# Opacus's hint about its orders; test_accounting says that it should reach nobody.
-pytestmark = pytest.mark.filterwarnings("ignore:Optimal order is the:UserWarning")
-
 
 @pytest.fixture
 def folder(tmp_path) -> Path:

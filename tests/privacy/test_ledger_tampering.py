@@ -58,7 +58,7 @@ def test_an_untouched_ledger_is_whole(folder):
 )
 def test_no_field_of_any_entry_can_be_edited(folder, path, number, field, value):
     unguarded(path)
-    sql(path, (f"UPDATE entry SET {field} = ? WHERE id = ?", (value, number)))  # noqa: S608
+    sql(path, (f"UPDATE entry SET {field} = ? WHERE id = ?", (value, number)))  # noqa: S608 - a column's name
     refused(folder, EDITED)
 
 
@@ -90,7 +90,7 @@ def test_no_character_of_an_entry_can_be_changed(made, tmp_path_factory, data):
     field = data.draw(st.sampled_from(["dataset", "kind", "body", "at", "hash"]))
     with_edit = shutil.copytree(made, tmp_path_factory.mktemp("edit") / "site")
     path = with_edit / "ledger.sqlite"
-    ((text,),) = sql(path, (f"SELECT {field} FROM entry WHERE id = ?", (number,)))  # noqa: S608
+    ((text,),) = sql(path, (f"SELECT {field} FROM entry WHERE id = ?", (number,)))  # noqa: S608 - a column's name
     place = data.draw(st.integers(0, len(text) - 1))
     new = data.draw(st.characters(codec="utf-8", exclude_characters="\0" + text[place]))
     edited = text[:place] + new + text[place + 1 :]
@@ -98,7 +98,7 @@ def test_no_character_of_an_entry_can_be_changed(made, tmp_path_factory, data):
     sql(
         path,
         "PRAGMA ignore_check_constraints = ON",
-        (f"UPDATE entry SET {field} = ? WHERE id = ?", (edited, number)),  # noqa: S608
+        (f"UPDATE entry SET {field} = ? WHERE id = ?", (edited, number)),  # noqa: S608 - a column's name
     )
     with pytest.raises(LedgerBroken, match=f"entry {number} was edited"):
         open_ledger(with_edit).entries()

@@ -41,7 +41,7 @@ def test_a_stream_without_a_name_has_a_key_of_the_operating_systems(monkeypatch)
 def test_the_bits_are_aes_of_a_counter():
     """Worked out the long way: each block is the counter, encrypted alone."""
     key = bytes(range(32))
-    block = Cipher(AES256(key), ECB()).encryptor()  # noqa: S305
+    block = Cipher(AES256(key), ECB()).encryptor()  # noqa: S305 - of one block each
     blocks = b"".join(block.update(number.to_bytes(16)) for number in range(4))
     words = [int.from_bytes(blocks[at : at + 8], "little") >> 11 for at in range(0, 64, 8)]
     assert draws(Stream(key)) == [word / 2**53 for word in words]

@@ -21,6 +21,7 @@ from server.outbox import Outbox
 from server.rounds import Rounds
 from server.start import StartBroken
 from tasks.heads.head import Weights
+from tasks.heads.ridge import Ridge
 from tasks.study import Study
 
 D, L = 64, len(CODES)
@@ -124,7 +125,10 @@ def test_what_is_given_is_the_file_that_the_study_names(file, tmp_path):
     ("weights", "said"),
     [
         ({"out.bias": TRAINED["out.bias"]}, r"they are out\.bias \[8\], and those of head"),
-        (TRAINED | {"out.bias": np.full(L, 2e6, np.float32)}, "a weight beyond 1e"),
+        (
+            TRAINED | {"out.bias": np.full(L, 2e6, np.float32)},
+            r"beyond 1e\+06; name weights of an .* in \[start\]$",
+        ),
         (
             {f"weights/{name}": value for name, value in TRAINED.items()}
             | {"patients": np.zeros((1, 32), np.uint8)},
@@ -137,6 +141,21 @@ def test_weights_that_no_site_would_take_are_refused_before_one_is_asked(weights
     save_weights(path, weights)
     with pytest.raises(StartBroken, match=said):
         start.give(study(path), path)
+
+
+def test_a_ridge_that_starts_too_high_is_told_what_makes_it_lower(tmp_path):
+    path = tmp_path / "sums.safetensors"
+    gram = np.eye(D + 1, dtype=np.float32) / 100
+    save_weights(path, {"gram": gram, "cross": np.full((D + 1, L), 1e-3, np.float32)})
+    asked = study(path)
+
+    def read_with(scale: float) -> Study:
+        begun = asked.start.model_copy(update={"head": Ridge(scale=scale)})
+        return asked.model_copy(update={"start": begun})
+
+    assert start.give(read_with(12.0), path)
+    with pytest.raises(StartBroken, match=r"beyond 1e\+06; raise `ridge` or lower `scale` of its"):
+        start.give(read_with(1e9), path)
 
 
 def test_a_file_that_is_no_file_of_weights_is_one_line(tmp_path):

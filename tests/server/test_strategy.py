@@ -1,26 +1,20 @@
-"""Strategies: what the papers say, in a few lines each; liars; kinds of other packages."""
+"""Strategies: what the papers say, in a few lines each; liars; keys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import metadata
-from typing import ClassVar
 
 import numpy as np
 import pytest
 from builders import study_table
+from sent_updates import PATIENTS, SHAPES, N, drawn, release, start, table
 
 from experiments.simulate.in_process import _identity
-from privacy.release import Release, ReleaseHeader
 from server import strategy as strategies
 from server.strategy import StrategyBroken
-from tasks.strategy import STRATEGIES, Arrays, StrategySpec
+from tasks.strategy import STRATEGIES, StrategySpec
 from tasks.study import Study
 
-HEX = "a" * 64
-SHAPES = {"b": (3,), "a": (2, 3), "c": (1,)}
-PATIENTS = (100, 300, 50, 50, 500, 120, 80)
-N = len(PATIENTS)
 ROUNDS = 4
 
 
@@ -29,26 +23,6 @@ def _in_a_run():
     """Flower makes no message outside a run."""
     with _identity(run_id=1, node_id=1):
         yield
-
-
-def release(number: int, update: dict[str, np.ndarray], patients: int) -> Release:
-    header = ReleaseHeader(
-        study=HEX, round=1, site=f"site-{number}", code=HEX, encoder=HEX, declared_patients=patients
-    )
-    return Release(header, {k: np.asarray(v, np.float32) for k, v in update.items()}, ())
-
-
-def drawn(seed: int, around: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """Each site's weights after a round: odd, and different in every array."""
-    random = np.random.default_rng(seed)
-    return [
-        {k: np.float32(v + random.standard_t(3, v.shape)) for k, v in around.items()}
-        for _ in PATIENTS
-    ]
-
-
-def table(kind: str, **keys: object) -> StrategySpec:
-    return STRATEGIES.parse({"kind": kind, **keys})
 
 
 def flat(weights) -> np.ndarray:
@@ -146,11 +120,6 @@ LAWS = {
     ),
 }  # fmt: skip
 every_law = pytest.mark.parametrize(("spec", "step"), LAWS.values(), ids=LAWS)
-
-
-def start() -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    return {k: np.float32(random.normal(size=shape)) for k, shape in SHAPES.items()}
 
 
 def followed(
@@ -336,76 +305,3 @@ def test_weights_that_run_away_are_named_and_not_sent_out():
     came = [release(n, update, 2) for n, update in enumerate(drawn(1, start()))]
     with pytest.raises(StrategyBroken, match=r"'fedavg' made weights beyond 1e\+06 in [abc]; take"):
         strategies.aggregate(spec, came, round=1, weights=start(), state={})
-
-
-# Kinds of other packages
-
-
-class Slow(StrategySpec):
-    """Goes a share of the way that shrinks from round to round, and remembers how far it went."""
-
-    kind: ClassVar[str] = "slow"
-    share: float = 0.5
-
-    def aggregate(self, updates, *, round, weights, state) -> tuple[Arrays, Arrays]:
-        went = state.get("went", np.zeros(1))
-        after = {
-            name: value + self.share**round * (updates[0].weights[name] - value)
-            for name, value in weights.items()
-        }
-        return after, {"went": went + self.share**round}
-
-
-class Silent(StrategySpec):
-    """Says not what it does."""
-
-    kind: ClassVar[str] = "silent"
-
-
-class Other(Slow):
-    """Makes weights of another shape."""
-
-    kind: ClassVar[str] = "other"
-
-    def aggregate(self, updates, **_) -> tuple[Arrays, Arrays]:
-        return {"a": np.zeros(9)}, {}
-
-
-@pytest.fixture
-def installed(monkeypatch) -> None:
-    """Two kinds as another package's entry points."""
-    group = "fedward.strategies"
-    points = [
-        metadata.EntryPoint(cls.kind, f"{__name__}:{cls.__name__}", group) for cls in (Slow, Silent)
-    ]
-    classes = {cls.kind: cls for cls in (Slow, Silent)}
-    monkeypatch.setattr(metadata.EntryPoint, "load", lambda point: classes[point.name])
-    found = {group: points}
-    monkeypatch.setattr("privacy.spec.entry_points", lambda group: found.get(group, []))
-
-
-def test_a_strategy_of_another_package_aggregates_and_remembers(installed):
-    study = Study.parse_table(study_table(strategy={"kind": "slow", "share": 0.25}), where="x")
-    assert Study.received(study.canonical()).strategy == Slow(share=0.25)
-    weights, state = {"a": np.float32([8.0])}, {}
-    for number, expected in ((1, 6.0), (2, 5.625)):
-        came = [release(site, {"a": [value]}, 9) for site, value in ((2, 99), (1, 0))]
-        weights, state = strategies.aggregate(
-            study.strategy, came, round=number, weights=weights, state=state
-        )
-        assert weights["a"] == [expected]
-        assert weights["a"].dtype == np.float32
-    assert state["went"] == [0.3125]
-
-
-def test_a_kind_that_says_not_what_it_does_is_named(installed):
-    with pytest.raises(StrategyBroken, match=r"'silent' names: .*Silent needs a method aggregate"):
-        strategies.check(STRATEGIES.parse({"kind": "silent"}))
-    strategies.check(STRATEGIES.parse({"kind": "slow"}))
-
-
-def test_weights_of_another_study_are_refused():
-    with pytest.raises(StrategyBroken, match="other names or shapes"):
-        strategies.aggregate(
-            Other(), [release(1, {"a": [1]}, 9)], round=1, weights=start(), state={}
-        )

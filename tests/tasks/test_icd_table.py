@@ -89,7 +89,10 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(folder, tiny):
 
 @pytest.mark.slow
 def test_a_process_that_finds_it_kept_does_not_load_the_package(folder):
-    code = "import sys; from tasks import icd; icd.title('I10'); print('simple_icd_10_cm' in sys.modules)"  # noqa: E501
+    code = (
+        "import sys; from tasks import icd; icd.title('I10'); "
+        "print('simple_icd_10_cm' in sys.modules)"
+    )
     said = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         for _ in range(2)

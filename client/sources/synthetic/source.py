@@ -75,12 +75,12 @@ class SyntheticSource(Source):
     label_noise: float = Field(default=0.03, ge=0, lt=1)
     admission_notes: bool = False
 
-    def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:  # noqa: ARG002
+    def patients(self, *, root: Path, attrition: Attrition) -> Iterator[Patient]:  # noqa: ARG002 - nothing is read
         """Writes the patients one by one; nothing is ever left out."""
         for number in range(self.patient_count):
             yield self.chart(number).patient
 
-    def state(self, *, root: Path) -> str | None:  # noqa: ARG002
+    def state(self, *, root: Path) -> str | None:  # noqa: ARG002 - nothing is read
         """See `Source.state`: invented once and for all."""
         return "invented"
 

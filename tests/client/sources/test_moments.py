@@ -132,7 +132,7 @@ def test_microseconds_since_the_epoch():
             since_epoch(infinite, zoned=True)
 
 
-@given(st.datetimes(datetime(1850, 1, 1), datetime(2150, 1, 1)), st.integers(-14 * 60, 14 * 60))  # noqa: DTZ001
+@given(st.datetimes(datetime(1850, 1, 1), datetime(2150, 1, 1)), st.integers(-14 * 60, 14 * 60))  # noqa: DTZ001 - naive
 def test_an_offset_of_its_own_always_holds(naive, minutes):
     aware = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     assert moments().of(aware.isoformat()) == aware

@@ -189,7 +189,7 @@ def test_the_relationships_are_needed_only_where_they_are_used(hospital):
 @pytest.mark.parametrize("table", ["note", "concept", "death"])
 def test_a_table_that_may_not_be_read_is_named(postgres_server, hospital, tmp_path, table):
     url = postgres_server.readable("cdm")
-    change(hospital, f"revoke select on {table} from reader")  # noqa: S608
+    change(hospital, f"revoke select on {table} from reader")  # noqa: S608 - ours
     insert(hospital, "condition_occurrence", {"person_id": 1, "condition_source_concept_id": 5})
     name = password_file(tmp_path, postgres_server.password)
     said = trouble(url, tmp_path, password_file=name)
@@ -237,7 +237,7 @@ def test_a_connection_that_is_cut_while_reading_is_told(hospital):
 @pytest.mark.parametrize("value", ["infinity", "12345-01-01"])
 def test_a_date_that_no_calendar_has_is_told_without_it(hospital, value):
     insert(hospital, "observation_period", {"person_id": 1})
-    change(hospital, f"update observation_period set observation_period_end_date = '{value}'")  # noqa: S608
+    change(hospital, f"update observation_period set observation_period_end_date = '{value}'")  # noqa: S608 - ours
     said = trouble(hospital)
     assert "table OBSERVATION_PERIOD: holds a date outside the years" in said
     assert value not in said

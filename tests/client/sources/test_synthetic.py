@@ -21,7 +21,7 @@ from client.sources.source import Attrition
 from client.sources.synthetic.conditions import CONDITIONS, KIN, LINKS, MIXES, RIVALS, Mix
 from client.sources.synthetic.courses import near
 from client.sources.synthetic.identity import identity
-from client.sources.synthetic.notes import dialect
+from client.sources.synthetic.pen import dialect
 from client.sources.synthetic.source import Chart, SyntheticSource
 from client.sources.synthetic.styles import STYLES, StyleName
 from tasks.records import Patient
@@ -334,7 +334,7 @@ def test_discharge_notes_have_the_length_of_short_ones(style: StyleName) -> None
 )
 def test_refuses_what_it_cannot_be(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        hospital(**wrong)  # type: ignore[arg-type]
+        hospital(**wrong)
 
 
 def test_spec_survives_json() -> None:

@@ -106,7 +106,7 @@ def test_an_id_of_blanks_is_none(tmp_path):
 
 def test_parquet_times_with_and_without_a_zone_and_dates(tmp_path):
     table = dated(patient=["a", "b"])
-    naive = [datetime(2024, 7, 1, 10), datetime(2024, 1, 1, 10)]  # noqa: DTZ001
+    naive = [datetime(2024, 7, 1, 10), datetime(2024, 1, 1, 10)]  # noqa: DTZ001 - without a zone
     for values, expected in (
         (pa.array(naive, pa.timestamp("ns")), [utc(2024, 7, 1, 8), utc(2024, 1, 1, 9)]),
         (pa.array(naive, pa.timestamp("s")), [utc(2024, 7, 1, 8), utc(2024, 1, 1, 9)]),

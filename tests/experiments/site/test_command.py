@@ -95,7 +95,13 @@ def test_what_waits_is_listed_shown_and_approved(strict, study, tmp_path):
         strict, "approve", study.digest[:12], "--yes", "--json", str(tmp_path / "page.json")
     )
     assert shown.exit_code == 0, shown.stderr
-    for words in ("Who asks", "the study does not say", "Leaves each round", "Never leaves"):
+    for words in (
+        "Who asks",
+        "the study does not say",
+        "Starts from",
+        "Leaves each round",
+        "Never leaves",
+    ):
         assert words in shown.stdout
     assert f"approved: tiny {study.digest}" in shown.stdout
     assert json.loads((tmp_path / "page.json").read_text())["digest"] == study.digest
