@@ -66,6 +66,15 @@ class Whole:
 whole = cache(Whole)
 
 
+PRIVATE_OR_NOT = [
+    "vaers",
+    "vaers-scrubbed",
+    "vaers-private",
+    "vaers-private-scrubbed",
+    "vaers-ridge",
+]
+
+
 def test_all_97064_reports_are_read_but_80_that_say_nothing():
     counts = {"notes without text": 80, "patients without notes": 80}
     assert whole().attrition.counts == counts
@@ -116,18 +125,24 @@ def test_the_nine_largest_states_are_sites_and_the_rest_one_more():
     ]
 
 
-def test_the_two_studies_differ_in_their_name_and_in_scrubbing_only():
-    raw, scrubbed = (Study.read(STUDIES / f"{name}.toml") for name in ("vaers", "vaers-scrubbed"))
-    changed = {"name": "vaers", "task": raw.task}
-    assert scrubbed.model_copy(update=changed) == raw
+@pytest.mark.parametrize("name", ["vaers", "vaers-private"])
+def test_raw_and_scrubbed_differ_in_their_name_and_in_scrubbing_only(name):
+    files = [STUDIES / f"{one}.toml" for one in (name, f"{name}-scrubbed")]
+    raw, scrubbed = (Study.read(file) for file in files)
+    assert scrubbed.model_copy(update={"name": name, "task": raw.task}) == raw
     assert scrubbed.task == raw.task.model_copy(update={"scrub": True})
-    simulations = [
-        Simulation.read(STUDIES / f"{name}.toml") for name in ("vaers", "vaers-scrubbed")
-    ]
+    simulations = [Simulation.read(file) for file in files]
     assert simulations[0] == simulations[1]
 
 
-@pytest.mark.parametrize("name", ["vaers", "vaers-scrubbed"])
+@pytest.mark.parametrize("name", ["vaers-private", "vaers-ridge"])
+def test_private_studies_read_the_vectors_of_the_others(name):
+    private, plain = (Study.read(STUDIES / f"{one}.toml") for one in (name, "vaers"))
+    assert (private.encoder, private.chunker) == (plain.encoder, plain.chunker)
+    assert (private.bag, private.task) == (plain.bag, plain.task)
+
+
+@pytest.mark.parametrize("name", PRIVATE_OR_NOT)
 def test_the_simulated_sites_let_the_study_in(name):
     study, simulation = (kind.read(STUDIES / f"{name}.toml") for kind in (Study, Simulation))
     assert study.task.kind in simulation.policy.tasks

@@ -266,6 +266,7 @@ def test_a_study_file_without_the_table_says_so(study_file):
         ("codiesp-grid", 16),
         ("codiesp-full-grid", 16),
         ("codiesp-es-grid", 16),
+        ("vaers-grid", 16),
     ],
 )
 def test_the_grids_that_come_along_are_read_and_listed(name, cells, tmp_path):
