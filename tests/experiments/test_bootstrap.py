@@ -56,6 +56,19 @@ def test_the_same_seed_gives_the_same_intervals_and_they_hold_the_metric():
         assert low < getattr(whole, name) < high
 
 
+def test_the_interval_of_macro_f1_lies_around_it_where_outputs_are_rare():
+    """Rare outputs are missing from most resamples, and these alone would score higher."""
+    numbers = np.random.default_rng(0)
+    truth = numbers.random((60, 300)) < np.geomspace(0.3, 0.01, 300)
+    logits = np.where(truth, 1.0, -1.0) + numbers.normal(0, 1.2, truth.shape)
+    logits[:, 150:] = -5  # rare outputs are never said
+    of = Scored(logits.astype(np.float32), truth, np.arange(60), threshold=0.5)
+    score = of_tallies(of, slice(None)).macro_f1
+    low, high = intervals(of, seed=0)["macro_f1"]
+    assert low < score < high
+    assert (low + high) / 2 == pytest.approx(score, abs=0.1 * (high - low))
+
+
 def test_an_interval_of_a_mean_has_the_width_of_its_standard_error():
     numbers = np.random.default_rng(0)
     truth = numbers.random((2000, 1)) < 0.3
