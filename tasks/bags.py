@@ -62,16 +62,33 @@ def collate(bags: Sequence[PatientBag], *, dim: int, outputs: int) -> Batch:
         dim: D.
         outputs: L.
     """
-    stays = max((len(bag.vectors) for bag in bags), default=1)
-    chunks = max((len(stay) for bag in bags for stay in bag.vectors), default=1)
-    x = torch.zeros(len(bags), stays, chunks, dim)
-    y = torch.zeros(len(bags), stays, outputs)
-    real_chunks = torch.zeros(len(bags), stays, chunks, dtype=torch.bool)
-    real_stays = torch.zeros(len(bags), stays, dtype=torch.bool)
-    for p, bag in enumerate(bags):
-        for s, (vectors, target) in enumerate(zip(bag.vectors, bag.targets, strict=True)):
-            x[p, s, : len(vectors)] = torch.from_numpy(vectors)
-            real_chunks[p, s, : len(vectors)] = True
-            real_stays[p, s] = True
-            y[p, s, list(target)] = 1
-    return Batch(x=x, chunks=real_chunks, stays=real_stays, y=y)
+    each = [pair for bag in bags for pair in zip(bag.vectors, bag.targets, strict=True)]
+    kept, true = [vectors for vectors, _ in each], [targets for _, targets in each]
+    who, stay = _places([len(bag.vectors) for bag in bags])
+    row, chunk = _places([len(vectors) for vectors in kept])
+    size = (len(bags), stay.max(initial=0) + 1, chunk.max(initial=0) + 1)
+    # Written with a few large assignments: samples of thousands are put together at every step.
+    x = np.zeros((*size, dim), np.float32)
+    y = np.zeros((*size[:2], outputs), np.float32)
+    real_chunks, real_stays = np.zeros(size, np.bool_), np.zeros(size[:2], np.bool_)
+    real_stays[who, stay] = True
+    if each:
+        real_chunks[who[row], stay[row], chunk] = True
+        x[who[row], stay[row], chunk] = np.concatenate(kept)
+        row, _ = _places([len(targets) for targets in true])
+        y[who[row], stay[row], [number for targets in true for number in targets]] = 1
+    return Batch(
+        x=torch.from_numpy(x),
+        chunks=torch.from_numpy(real_chunks),
+        stays=torch.from_numpy(real_stays),
+        y=torch.from_numpy(y),
+    )
+
+
+def _places(counts: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each of the things that some owners have, one owner after the other: the owner's number
+    and the thing's among the owner's own.
+    """
+    many = np.asarray(counts, np.int64)
+    owner = np.repeat(np.arange(len(many)), many)
+    return owner, np.arange(len(owner)) - np.repeat(many.cumsum() - many, many)
