@@ -4,16 +4,20 @@ They are public to the sites of the study. What came in a message has passed the
 held against the very same rules here.
 
 Guarantees:
-    The first set that came for a study's vectors stays: whoever asks its last question again with
-    other weights (a coordinator that was taken over since, or a copy of the run) gets an answer,
-    and puts nothing under the heads that the site makes for its own patients. An operator who
-    means others gives their file. No promise to patients rests on which set it is.
+    A set that came for a study's vectors stays against others that come when the site was charged
+    for no further round since: who asks a study's last question again after its end (a coordinator
+    that was taken over, or a copy of the run) gets an answer, and puts nothing under the heads
+    that the site makes for its own patients. What came before the end, or was damaged, makes room,
+    and so does the set of a run before this one. An operator who means others gives their file. No
+    promise to patients rests on which set it is.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -26,6 +30,7 @@ from tasks.heads.weights_file import SiteOwn, load_weights
 from tasks.study import Study
 
 IDENTITY = "encoder"
+CHARGES = "charges"
 
 
 def kept_at(site: Site, digest: str) -> Path:
@@ -46,14 +51,17 @@ def keep(site: Site, study: Study, weights: Weights, *, identity: str) -> None:
         SiteError: Others for the same vectors are kept, and stay.
         StoreFull: The disk has no room.
     """
-    path, content = kept_at(site, study.digest), save(dict(weights), {IDENTITY: identity})
-    if _holds_others(path, content, identity=identity):
+    path, charges = kept_at(site, study.digest), len(_charged(site, study))
+    held = _held(path, study, identity=identity)
+    if held is not None and held.charges >= charges:
+        if _same(held.weights, weights):
+            return
         raise SiteError(
             f"these are others than study {study.name}'s last question brought to {site.name} "
             "first, and those stay; if these are meant, give the coordinator's final.safetensors "
             "as --weights"
         )
-    write(path, content)
+    write(path, save(dict(weights), {IDENTITY: identity, CHARGES: str(charges)}))
 
 
 def read(site: Site, study: Study, *, identity: str, file: Path | None = None) -> Weights:
@@ -76,15 +84,14 @@ def read(site: Site, study: Study, *, identity: str, file: Path | None = None) -
         if file is not None:
             raise SiteError(f"{file} is not there; give the coordinator's final.safetensors")
         raise SiteError(
-            f"study {study.name} has not ended at {site.name}: {_came(site, study)} of its "
-            f"{study.rounds} rounds came here, and its last question, which brings the final "
-            "weights, did not; where the study has ended, ask the coordinator for the run's "
+            f"no final weights of study {study.name} are kept at {site.name}: its last question "
+            f"brings them, and {len(set(_charged(site, study)))} of its {study.rounds} rounds "
+            "were charged here; where the study has ended, ask the coordinator for the run's "
             "final.safetensors and give it as --weights"
         )
     try:
         said = _metadata(path).get(IDENTITY, identity)
-        weights = load_weights(path)
-        check_weights(weights, study.contract())
+        weights = _checked(path, study)
     except (ReleaseBlocked, SiteOwn) as error:
         raise SiteError(
             f"{path.name} does not hold the final weights of study {study.name}: {error}"
@@ -123,17 +130,38 @@ def remove_drafts(site: Site) -> None:
     remove(*drafts(site.at(site.heads)))
 
 
-def _came(site: Site, study: Study) -> int:
-    """How many of a study's rounds the ledger was charged for."""
-    return len({spend.round for spend in site.open_ledger().spends(study=study.digest)})
+def _charged(site: Site, study: Study) -> list[int]:
+    """The number of each round that the ledger was charged for, as often as it was."""
+    return [spend.round for spend in site.open_ledger().spends(study=study.digest)]
 
 
-def _holds_others(path: Path, content: bytes, *, identity: str) -> bool:
-    """Whether other weights for these vectors are kept; damaged ones count as none."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A kept set, and how many charges stood in the ledger when it came."""
+
+    weights: Weights
+    charges: int
+
+
+def _held(path: Path, study: Study, *, identity: str) -> _Held | None:
+    """What is kept for these vectors; nothing where it cannot be gone on from."""
     try:
-        return _metadata(path).get(IDENTITY) == identity and path.read_bytes() != content
-    except (OSError, SafetensorError):
-        return False
+        said, weights = _metadata(path), _checked(path, study)
+        charges = int(said.get(CHARGES, 0))
+    except (ReleaseBlocked, SiteOwn, OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    return _Held(weights, charges) if said.get(IDENTITY) == identity else None
+
+
+def _checked(path: Path, study: Study) -> Weights:
+    """Weights of a file that the study's head could have sent."""
+    weights = load_weights(path)
+    check_weights(weights, study.contract())
+    return weights
+
+
+def _same(some: Weights, others: Weights) -> bool:
+    return all(np.array_equal(value, others[name]) for name, value in some.items())
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -288,7 +288,7 @@ class Simulation(Spec):
         return site.model_copy(update=changed)
 
     def make(self, number: int, places: Places) -> Path:
-        """Writes one site's folder, if it is not there, and gives its site.toml.
+        """Writes the sites' folders where they are not there, and gives one's site.toml.
 
         Args:
             number: Which site, from 0; Flower's simulation calls it the partition.
@@ -302,32 +302,37 @@ class Simulation(Spec):
             if made.exists():
                 return made
         sites = self.divided(places)
+        for site in sites:
+            self._furnish(site, places)
         _write(names, json.dumps([site.name for site in sites]))
-        site = sites[number]
+        return places.site(sites[number].name) / "site.toml"
+
+    def _furnish(self, site: SimulatedSite, places: Places) -> None:
+        """Writes one site's folder, if it is not there."""
         path = places.site(site.name) / "site.toml"
-        if not path.exists():
-            secret = self._secret(site.name)
-            make_key(path.parent / "site.key", secret)
-            # Kept between runs: the same notes under the same keys need not be embedded again.
-            whose = site.name if self.partition is None else "pooled"
-            vectors = places.home / "vectors" / f"{whose}-{secret.hex()[:12]}.sqlite"
-            store_key = vectors.with_suffix(".key")
-            make_key(store_key, derive(secret, "store"))
-            table = {
-                "name": site.name,
-                "declared_patients": site.declared_patients,
-                "data": str(places.data),
-                "source": _toml(site.source),
-                "policy": _toml(_open(site.policy or self.policy)),
-                "split": _toml(site.split or self.split),
-                "vectors": str(vectors),
-                "store_key": str(store_key),
-                "threads": self.threads,
-                "encoders": {"folders": True},
-                "test_seed": self.seed,
-            }
-            _write(path, tomli_w.dumps(table))
-        return path
+        if path.exists():
+            return
+        secret = self._secret(site.name)
+        make_key(path.parent / "site.key", secret)
+        # Kept between runs: the same notes under the same keys need not be embedded again.
+        whose = site.name if self.partition is None else "pooled"
+        vectors = places.home / "vectors" / f"{whose}-{secret.hex()[:12]}.sqlite"
+        store_key = vectors.with_suffix(".key")
+        make_key(store_key, derive(secret, "store"))
+        table = {
+            "name": site.name,
+            "declared_patients": site.declared_patients,
+            "data": str(places.data),
+            "source": _toml(site.source),
+            "policy": _toml(_open(site.policy or self.policy)),
+            "split": _toml(site.split or self.split),
+            "vectors": str(vectors),
+            "store_key": str(store_key),
+            "threads": self.threads,
+            "encoders": {"folders": True},
+            "test_seed": self.seed,
+        }
+        _write(path, tomli_w.dumps(table))
 
 
 def _write(path: Path, text: str) -> None:

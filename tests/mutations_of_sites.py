@@ -297,7 +297,7 @@ MUTATIONS = (
     Mutation(
         "own head: weights of a file are not checked",
         "client/final_weights.py",
-        "        check_weights(weights, study.contract())\n",
+        "    check_weights(weights, study.contract())\n",
         "",
         OWN_STARTS,
     ),
@@ -311,8 +311,15 @@ MUTATIONS = (
     Mutation(
         "own head: other final weights take the first ones' place",
         "client/final_weights.py",
-        "    if _holds_others(path, content, identity=identity):",
+        "    if held is not None and held.charges >= charges:",
         "    if False:",
+        OWN_STARTS,
+    ),
+    Mutation(
+        "own head: weights that came before the end stay",
+        "client/final_weights.py",
+        "    if held is not None and held.charges >= charges:",
+        "    if held is not None:",
         OWN_STARTS,
     ),
     Mutation(

@@ -46,29 +46,64 @@ def test_the_first_final_weights_stay_and_others_are_told(ended, study, start, c
     assert "as --weights" in said
 
 
-def test_what_is_damaged_or_of_other_vectors_makes_room(ended, study, start):
+def test_what_came_before_the_end_or_in_a_run_before_makes_room(site, study, start):
+    """Else who asks the last question first would keep the true weights out."""
+    prepare(site, study)
+    path, read = final_weights.kept_at(site, study.digest), []
+    for number in range(3):
+        if number:
+            site.open_ledger().reserve(study.spend(number), lifetime=site.policy.lifetime)
+        ask(site, study, {name: value + number for name, value in start.items()})
+        read.append(path.read_bytes())
+    assert len(set(read)) == 3
+    ask(site, study, start)
+    assert path.read_bytes() == read[-1]
+
+
+def kept(site, study) -> dict[str, list[float]]:
+    identity = cohort.load(site, study).identity
+    found = final_weights.read(site, study, identity=identity)
+    return {name: value.tolist() for name, value in found.items()}
+
+
+@pytest.mark.parametrize("harm", ["cut", "not finite", "of another shape"])
+def test_what_is_damaged_makes_room(ended, study, start, harm):
     path, identity = final_weights.kept_at(ended, study.digest), cohort.load(ended, study).identity
-    first = path.read_bytes()
-    path.write_bytes(first[:-10])
+    first = kept(ended, study)
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:-10])
+    else:
+        change = {"not finite": lambda value: value * np.nan, "of another shape": lambda v: v[:-1]}
+        save_file(
+            {name: change[harm](value) for name, value in start.items()},
+            path,
+            {"encoder": identity, "charges": "9"},
+        )
     final_weights.keep(ended, study, start, identity=identity)
-    assert path.read_bytes() == first
+    assert kept(ended, study) == first
+
+
+def test_what_is_of_other_vectors_makes_room(ended, study, start):
+    identity, first = cohort.load(ended, study).identity, kept(ended, study)
     final_weights.keep(ended, study, start, identity="1" * 64)
+    with pytest.raises(EncoderDiffers):
+        kept(ended, study)
     final_weights.keep(ended, study, start, identity=identity)
-    assert path.read_bytes() == first
+    assert kept(ended, study) == first
 
 
 def test_a_study_that_goes_on_is_said_to(site, study):
     prepare(site, study)
-    with pytest.raises(SiteError, match=r"tiny has not ended at ash: 0 of its 2 rounds came here"):
+    with pytest.raises(SiteError, match=r"of study tiny are kept at ash: .* 0 of its 2 rounds"):
         personalise(site, study.digest)
     site.open_ledger().reserve(study.spend(1), lifetime=site.policy.lifetime)
-    with pytest.raises(SiteError, match=r"1 of its 2 rounds came here, .* last question"):
+    with pytest.raises(SiteError, match=r"last question brings them, and 1 of its 2 rounds"):
         personalise(site, study.digest)
 
 
 def test_a_file_of_the_coordinators_takes_their_place(site, study, start, tmp_path):
     prepare(site, study)
-    with pytest.raises(SiteError, match=r"has not ended at ash: .* give it as --weights"):
+    with pytest.raises(SiteError, match=r"kept at ash: .* give it as --weights"):
         personalise(site, study.digest)
     save_file(start, tmp_path / "final.safetensors")
     one = personalise(site, study.digest, weights=tmp_path / "final.safetensors")
