@@ -167,7 +167,7 @@ def scored(
     edges = None if threshold is None else edge_of(threshold)
     seen = _seen(study, sites)
     drawn = _draws(study, head, sites, threshold, groups=bucket_of(seen))
-    intervals = bootstrap.known(drawn.whole)
+    intervals = drawn.whole.intervals()
     few, metric = len(study.outputs) <= each_output.MOST, leading(len(study.outputs))[1]
     return Scored(
         whole=metrics(whole, threshold=threshold, own=own),
@@ -177,16 +177,16 @@ def scored(
         },
         detail=_detail(study, seen, whole, threshold, intervals),
         intervals=_ungrouped(intervals),
-        site_intervals={
-            name: _ungrouped(bootstrap.known(found)) for name, found in drawn.sites.items()
-        },
+        site_intervals={name: _ungrouped(found.intervals()) for name, found in drawn.sites.items()},
         site_outputs={
             name: table(by_name(found), study.outputs, edges=edges)
             for name, found in tallies.items()
             if few
         },
         site_draws={
-            name: _defined(found[metric]) for name, found in drawn.sites.items() if metric in found
+            name: _defined(found.values[metric])
+            for name, found in drawn.sites.items()
+            if metric in found.values
         },
         site_tune={
             name: tune_score(study, head, bags, metric=metric, threshold=threshold)
@@ -258,8 +258,8 @@ def _with_intervals(bucket: Bucket, number: int, intervals: Intervals) -> Bucket
 class _Drawn:
     """Metrics of all patients' resamples, and of each site's."""
 
-    whole: dict[str, bootstrap.Values]
-    sites: dict[str, dict[str, bootstrap.Values]]
+    whole: bootstrap.Draws
+    sites: dict[str, bootstrap.Draws]
 
 
 def _draws(
@@ -272,7 +272,7 @@ def _draws(
 ) -> _Drawn:
     found = {name: counting.scores(study, head, bags.heldout) for name, bags in sites.items()}
 
-    def drawn(names: Sequence[str], *, each_output: bool, **options: Any) -> Any:
+    def drawn(names: Sequence[str], *, each_output: bool, **options: Any) -> bootstrap.Draws:
         patients = [bag for name in names for bag in sites[name].heldout]
         of = bootstrap.Scored(
             logits=np.concatenate([found[name][0] for name in names]),

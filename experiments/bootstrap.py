@@ -2,16 +2,17 @@
 
 Patients are drawn with replacement, each with all stays, because stays of one patient are alike
 (Efron and Tibshirani 1993, chapter 8). A resample is a weight for each patient, so no score is
-computed twice. The threshold stays as it was chosen. Draws are moved by one number, so that their
-mean is the metric itself: fewer outputs occur in a resample than in the whole, the rarest are the
-first to miss, and macro-F1 over those that occur would be too high in all of them (the bootstrap's
-own estimate of bias, as above, chapter 10). Needs every stay's scores in one process: for
+computed twice. The threshold stays as it was chosen. For an interval the draws are moved by one
+number, so that their mean is the metric itself: fewer outputs occur in a resample than in the
+whole, the rarest are the first to miss, and macro-F1 over those that occur would be too high in all
+of them (the bootstrap's own estimate of bias, as above, chapter 10). Draws that are compared are
+not moved: two heads alike in a resample stay so. Needs every stay's scores in one process: for
 simulations, and a site's own screen; never for what leaves a real site.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -112,27 +113,35 @@ class Scored:
         return found[0][:, used], found[1][:, used]
 
 
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Metrics by name in each resample, and of the whole.
+
+    Attributes:
+        values: (times,) each; NaN where one is not defined.
+        whole: Of everybody as they are.
+    """
+
+    values: dict[str, Values]
+    whole: dict[str, float]
+
+    def intervals(self) -> dict[str, Interval]:
+        """95% intervals of metrics that are defined in any resample, each around its metric."""
+        found = {
+            name: between(_around(self.whole[name], values)) for name, values in self.values.items()
+        }
+        return {name: interval for name, interval in found.items() if interval is not None}
+
+
 def intervals(
     of: Scored, *, seed: int, times: int = TIMES, each_output: bool = True
 ) -> dict[str, Interval]:
-    """95% intervals of metrics by name; arguments as in `draws`.
-
-    Returns:
-        Those that are defined in any resample; none without patients.
-    """
-    return known(draws(of, seed=seed, times=times, each_output=each_output))
+    """95% intervals of metrics by name; arguments as in `draws`. None without patients."""
+    return draws(of, seed=seed, times=times, each_output=each_output).intervals()
 
 
-def known(drawn: Mapping[str, Values]) -> dict[str, Interval]:
-    """The intervals of what was drawn, of metrics that are defined in any resample."""
-    found = {name: between(values) for name, values in drawn.items()}
-    return {name: interval for name, interval in found.items() if interval is not None}
-
-
-def draws(
-    of: Scored, *, seed: int, times: int = TIMES, each_output: bool = True
-) -> dict[str, Values]:
-    """Metrics by name in each resample, (times,); NaN where one is not defined.
+def draws(of: Scored, *, seed: int, times: int = TIMES, each_output: bool = True) -> Draws:
+    """Metrics in resamples; nothing without patients.
 
     Who is drawn follows from seed, times and number of patients alone. So two heads that score the
     same patients are scored on the same resamples, and may be compared draw by draw.
@@ -142,22 +151,19 @@ def draws(
         seed: The same seed draws the same patients.
         times: Resamples.
         each_output: Whether the means of the outputs' curves are resampled too.
-
-    Returns:
-        Nothing without patients.
     """
     if not of.patients:
-        return {}
+        return Draws({}, {})
     numbers, drawn = np.random.default_rng(seed), []
     for start in range(0, times, AT_A_TIME):
         size = min(AT_A_TIME, times - start)
         weights = numbers.multinomial(of.patients, np.full(of.patients, 1 / of.patients), size)
         drawn.append(resampled(of, weights.astype(np.float64), each_output=each_output))
     whole = resampled(of, np.ones((1, of.patients)), each_output=each_output)
-    return {
-        name: _around(whole[name][0], np.concatenate([one[name] for one in drawn]))
-        for name in drawn[0]
-    }
+    return Draws(
+        {name: np.concatenate([one[name] for one in drawn]) for name in drawn[0]},
+        {name: float(value[0]) for name, value in whole.items()},
+    )
 
 
 def _around(score: float, values: Values) -> Values:

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from client.local import Bags
 from experiments.baselines import Scored
+from experiments.fingerprint import results_fingerprint
 from privacy.files import locked, replacing
-from privacy.fingerprint import code_fingerprint
 from tasks.bags import PatientBag
 from tasks.study import About, Study
 
@@ -59,7 +59,7 @@ def _read(path: Path) -> Scored | None:
 
 def _key(what: str, study: Study, sites: Mapping[str, Bags]) -> str:
     nameless = study.model_copy(update={"name": "baseline", "about": About()})
-    digest = hashlib.sha256(f"{what}\0{nameless.digest}\0{code_fingerprint()}\0".encode())
+    digest = hashlib.sha256(f"{what}\0{nameless.digest}\0{results_fingerprint()}\0".encode())
     for name, bags in sorted(sites.items()):
         digest.update(f"{name}\0".encode())
         for asked in (bags.questions.vectors, bags.questions.of):

@@ -17,9 +17,9 @@ from experiments.compare.kept import Done, Shelf
 from experiments.compare.pool import Pool, Watch
 from experiments.compare.summary import Summary
 from experiments.compare.worker import Setting
+from experiments.fingerprint import results_fingerprint
 from experiments.simulate.result import Engine
 from privacy.files import locked
-from privacy.fingerprint import code_fingerprint
 from server.start import give
 
 LOG = logging.getLogger("fedward.compare")
@@ -159,7 +159,7 @@ def _summary(
         done=len(found),
         failed={said[digest]: why for digest, why in failed.items()},
         rows=tuple(summary.rows(grid, found)),
-        other_code=sum(done.code != code_fingerprint() for done in found.values()),
+        other_code=sum(done.code != results_fingerprint() for done in found.values()),
         files={"table": str(table)} | figures.draw_all(grid, found, shelf.folder),
     )
 

@@ -118,8 +118,8 @@ def run_cell(setting: Setting, job: Job, screen: Teller) -> None:
     import shutil
 
     from experiments.compare.kept import Done, Shelf
+    from experiments.fingerprint import results_fingerprint
     from experiments.simulate.run import simulate
-    from privacy.fingerprint import code_fingerprint
     from privacy.spec import read_toml
 
     shelf = Shelf(setting.home, setting.name)
@@ -141,7 +141,7 @@ def run_cell(setting: Setting, job: Job, screen: Teller) -> None:
     _concluded(setting, folder, result)
     # A grid is as many runs as it has cells, and the weights of every round would fill a disk.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    done = Done(values=job.values, code=code_fingerprint(), run=run, result=result)
+    done = Done(values=job.values, code=results_fingerprint(), run=run, result=result)
     shelf.keep(job.digest, done)
 
 

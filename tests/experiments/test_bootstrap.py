@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.bootstrap import Scored, grouped, intervals, resampled
+from experiments.bootstrap import Scored, draws, grouped, intervals, resampled
 from tasks import tallies
 from tasks.metrics import metrics
 
@@ -67,6 +67,28 @@ def test_the_interval_of_macro_f1_lies_around_it_where_outputs_are_rare():
     low, high = intervals(of, seed=0)["macro_f1"]
     assert low < score < high
     assert (low + high) / 2 == pytest.approx(score, abs=0.1 * (high - low))
+
+
+def test_two_heads_that_are_alike_in_a_resample_differ_by_nothing_there():
+    """Else a difference in one patient would be told from none by a resampling error."""
+    one = scored(patients=40, outputs=20)
+    other = one.logits.copy()
+    other[0, 0] = -other[0, 0]
+    two = Scored(other, one.truth, one.owners, threshold=one.threshold)
+    pair = [draws(of, seed=1, times=200).values["micro_f1"] for of in (one, two)]
+    differ = pair[0] != pair[1]
+    assert differ.any()
+    assert 0.3 < (pair[0] == pair[1]).mean() < 0.45  # the chance to be drawn by nobody: 1/e
+
+
+def test_an_interval_stays_within_what_a_metric_can_be():
+    truth = np.zeros((30, 4), bool)
+    truth[:, 0], truth[0, 1:] = True, True  # three outputs of one patient
+    logits = np.where(truth, 1.0, -1.0).astype(np.float32)
+    of = Scored(logits, truth, np.arange(30), threshold=0.0)
+    assert intervals(of, seed=0)["macro_f1"] == (1.0, 1.0)
+    low, high = intervals(Scored(-logits, truth, of.owners, threshold=0.0), seed=0)["macro_f1"]
+    assert 0 <= low <= high <= 1
 
 
 def test_an_interval_of_a_mean_has_the_width_of_its_standard_error():

@@ -25,7 +25,7 @@ def head(right: Any, *, tune: float | None = 0.5, patients: int = 60, metric: st
     # A little apart, so that no two are equal.
     logits = (sides * 2 + np.linspace(0, 0.5, patients)[:, None]).astype(np.float32)
     of = bootstrap.Scored(logits, TRUTH[:patients], np.arange(patients), threshold=0.0)
-    drawn = bootstrap.draws(of, seed=1, times=200).get(metric, np.zeros(0))
+    drawn = bootstrap.draws(of, seed=1, times=200).values.get(metric, np.zeros(0))
     found = tallies.heldout_tallies(logits, TRUTH[:patients], patients=patients)
     whole = metrics(tallies.by_name(found), threshold=0.0)
     return Scored(

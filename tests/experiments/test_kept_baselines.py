@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from client.local import Bags
+from experiments import fingerprint, kept_baselines
 from experiments.baselines import Detail, Scored, without_privacy
 from experiments.kept_baselines import kept
 from tasks.bags import PatientBag
@@ -54,6 +55,24 @@ def ask(tmp_path, study) -> Callable[..., bool]:
 
 def test_it_is_trained_once(ask):
     assert [ask(), ask(), ask()] == [True, False, False]
+
+
+def test_other_code_makes_it_anew(ask, monkeypatch):
+    ask()
+    monkeypatch.setattr(kept_baselines, "results_fingerprint", lambda: "other")
+    assert [ask(), ask()] == [True, False]
+
+
+def test_code_that_scores_is_in_the_fingerprint_and_code_that_draws_is_not(monkeypatch, tmp_path):
+    (tmp_path / "bootstrap.py").write_text("TIMES = 1000")
+    (tmp_path / "compare").mkdir()
+    monkeypatch.setattr(fingerprint, "__file__", str(tmp_path / "fingerprint.py"))
+    found = [fingerprint.results_fingerprint.__wrapped__()]
+    (tmp_path / "compare" / "display.py").write_text("")
+    found.append(fingerprint.results_fingerprint.__wrapped__())
+    (tmp_path / "bootstrap.py").write_text("TIMES = 1001")
+    found.append(fingerprint.results_fingerprint.__wrapped__())
+    assert found[0] == found[1] != found[2]
 
 
 def test_the_name_of_a_study_changes_nothing(ask, study):

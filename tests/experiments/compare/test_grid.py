@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from client.drawn import Drawn
 from client.simulation import Simulation
+from experiments.baselines import without_privacy
 from experiments.command import app
 from experiments.compare.grid import Grid, merged
 from tasks.study import Study
@@ -275,3 +276,15 @@ def test_the_grids_that_come_along_are_read_and_listed(name, cells, tmp_path):
     assert result.exit_code == 0, result.output
     assert f"{name}: {cells} cells" in result.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["codiesp-grid", "codiesp-full-grid", "codiesp-es-grid"])
+def test_private_cells_are_held_against_baselines_trained_as_the_others(name, tmp_path):
+    grid = Grid.read(STUDIES / f"{name}.toml", data=tmp_path)
+    plain = {cell.values["head"]: cell for cell in grid.cells if cell.values["epsilon"] == "off"}
+    assert len(plain) == 4
+    for cell in grid.cells:
+        trained = without_privacy(cell.study, cell.simulation.baseline)
+        expected = without_privacy(plain[cell.values["head"]].study, None)
+        for what in ("head", "rounds", "steps", "sample_rate", "optimizer"):
+            assert getattr(trained, what) == getattr(expected, what), (cell.said, what)
