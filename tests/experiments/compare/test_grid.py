@@ -267,6 +267,7 @@ def test_a_study_file_without_the_table_says_so(study_file):
         ("codiesp-grid", 16),
         ("codiesp-full-grid", 16),
         ("codiesp-es-grid", 16),
+        ("codiesp-es-full-grid", 16),
         ("vaers-grid", 16),
     ],
 )
@@ -278,7 +279,9 @@ def test_the_grids_that_come_along_are_read_and_listed(name, cells, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["codiesp-grid", "codiesp-full-grid", "codiesp-es-grid"])
+@pytest.mark.parametrize(
+    "name", ["codiesp-grid", "codiesp-full-grid", "codiesp-es-grid", "codiesp-es-full-grid"]
+)
 def test_private_cells_are_held_against_baselines_trained_as_the_others(name, tmp_path):
     grid = Grid.read(STUDIES / f"{name}.toml", data=tmp_path)
     plain = {cell.values["head"]: cell for cell in grid.cells if cell.values["epsilon"] == "off"}
