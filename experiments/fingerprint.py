@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
-from privacy.fingerprint import code_fingerprint
+from privacy.fingerprint import code_fingerprint, fingerprint
 
 
 @cache
@@ -15,9 +14,5 @@ def results_fingerprint() -> str:
     and resample: those beside this file. What is kept of other code is not mixed with results of
     this one.
     """
-    digest = hashlib.sha256(code_fingerprint().encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
+    here = Path(__file__).parent
+    return fingerprint(sorted(here.glob("*.py")), root=here, after=code_fingerprint())

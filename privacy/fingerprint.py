@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -22,9 +23,20 @@ def code_fingerprint() -> str:
     The folders are found beside this one, so that the server need not import the client.
     """
     root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
     sources = [sorted((root / floor).rglob("*.py")) for floor in FLOORS]
-    for path in [*chain(*sources), *sorted(root.glob(DATA))]:
+    return fingerprint([*chain(*sources), *sorted(root.glob(DATA))], root=root)
+
+
+def fingerprint(paths: Iterable[Path], *, root: Path, after: str = "") -> str:
+    """SHA-256 over files in the order given, with their names and lengths.
+
+    Args:
+        paths: The files.
+        root: Where their names start.
+        after: Is hashed before them.
+    """
+    digest = hashlib.sha256(after.encode())
+    for path in paths:
         name = path.relative_to(root).as_posix()
         content = path.read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode())
